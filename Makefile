@@ -1,0 +1,38 @@
+# kube-vrrp. `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+PEER ?= kube-vrrp
+
+.PHONY: help setup lab test lint bench format lock generate
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
+
+setup: ## install what tests and lab need (Debian packages that are missing, .venv)
+	@scripts/setup
+
+lab: setup ## the keepalived walk-through on two hosts; PEER=keepalived or PEER=frr puts that on the second
+	@$(BIN)/python -m tests.lab --peer $(PEER)
+
+test: setup lint ## everything that is checked: lint, unit, simulation, conformance, interop
+	@$(BIN)/python -m pytest
+
+lint: setup ## ruff, mypy strict, import-linter
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## ruff format and fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## figures side by side with keepalived, in one run
+	@$(BIN)/python -m benchmarks
+
+generate: setup ## write crds/virtualip.yaml from vip_api.schema
+	@$(BIN)/python -m vip_api.schema > crds/virtualip.yaml
+
+lock: ## pin requirements/*.txt anew (needs uv)
+	@scripts/lock

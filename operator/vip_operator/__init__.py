@@ -1,0 +1,1 @@
+"""The operator: decides which nodes hold which VirtualIP, and never forwards a packet."""
