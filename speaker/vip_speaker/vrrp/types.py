@@ -1,0 +1,362 @@
+"""The values that go into and come out of the election: configuration, states, events, actions.
+
+One machine for VRRPv2 and VRRPv3, IPv4 and IPv6: they differ by data only. Times are integer nanoseconds of one
+monotonic clock; `_ns` durations are lengths, `_at_ns` are instants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+
+IPAddress = IPv4Address | IPv6Address
+
+MS = 1_000_000
+CENTISECOND = 10 * MS
+SECOND = 1_000 * MS
+
+OWNER_PRIORITY = 255
+RELEASE_PRIORITY = 0
+
+
+class Role(StrEnum):
+    """What a user sees as `state`. (RFC 9568 calls MASTER Active and INIT Initialize.)"""
+
+    INIT = "INIT"
+    BACKUP = "BACKUP"
+    MASTER = "MASTER"
+    FAULT = "FAULT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What two routers must share to hear each other; a change of it is carried out without a gap (DESIGN, Change while running).
+
+    `channel` stands for what the core need not understand: interface, transport and peers, password, virtual MAC.
+    `advertisement_interval_ns` is part of it in version 2 only (0 in version 3).
+    """
+
+    version: int
+    vrid: int
+    advertisement_interval_ns: int = 0
+    channel: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """One virtual router on one link. `priority` is the effective one, 1..255, trackers already counted in.
+
+    `better_peer_named`: assignments or manifest name a router whose priority is above ours; only then may a demoted v2
+    master give up by priority 0. `addresses` are those that the router holds as master, advertised or not.
+    """
+
+    identity: Identity
+    priority: int
+    advertisement_interval_ns: int
+    primary_address: IPAddress
+    addresses: tuple[IPAddress, ...]
+    preempt: bool = True
+    preempt_delay_ns: int = 0
+    better_peer_named: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advertisement:
+    """An ADVERTISEMENT that passed every rule of RFC 9568 section 7.1 (RFC 3768 section 7.1) for our virtual router."""
+
+    version: int
+    vrid: int
+    priority: int
+    interval_ns: int
+    source: IPAddress
+    addresses: tuple[IPAddress, ...] = ()
+    auth_type: int = 0
+    auth_data: bytes = b""
+
+
+# --- states ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """Addresses still on the link, silently, until their successor has announced them all or `until_ns` (DESIGN, Planned moves)."""
+
+    until_ns: int
+    unannounced: frozenset[IPAddress]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormerIdentity:
+    """The identity before a change, still listened under until nothing was heard under it up to `forget_at_ns`."""
+
+    identity: Identity
+    forget_at_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Master:
+    """The master that a BACKUP last accepted: address, priority and its interval (learned in v3)."""
+
+    address: IPAddress
+    priority: int
+    heard_at_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Squeeze:
+    """A master that asks whether a better peer exists: short adverts until `until_ns` (DESIGN, Demotion asks)."""
+
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenBucket:
+    """Limits replies that a neighbour can provoke (RFC.md A5, A6): `tokens` at `at_ns`."""
+
+    tokens: int
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitState:
+    """Not started, or stopped. Ignores everything but Startup. (SM-10..12)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultState:
+    """Held out of the election by `reason` (link down, a failed check of weight 0)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupState:
+    """Listens; becomes master at `master_down_at_ns` (SM-20..28).
+
+    `master_adver_interval_ns` is the learned interval (v3). `preempt_at_ns`: when the preempt delay that is running ends.
+    `handover` while addresses of a mastership that was just lost are still held silently.
+    """
+
+    master_down_at_ns: int
+    master_adver_interval_ns: int
+    master: Master | None = None
+    preempt_at_ns: int | None = None
+    handover: Handover | None = None
+    former: FormerIdentity | None = None
+    was_master: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MasterState:
+    """Holds the addresses and advertises on the grid; the next advertisement is due at `advert_at_ns` (SM-30..41)."""
+
+    advert_at_ns: int
+    bucket: TokenBucket
+    squeeze: Squeeze | None = None
+    former: FormerIdentity | None = None
+    last_sent_interval_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeavingState:
+    """Gave up with priority 0 and holds the addresses for a successor, at the latest until `until_ns`; then INIT.
+
+    `handover` once the successor's first advertisement was heard: silent from there.
+    """
+
+    until_ns: int
+    handover: Handover | None = None
+
+
+State = InitState | FaultState | BackupState | MasterState | LeavingState
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Startup:
+    """Begin to take part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shutdown:
+    """Stop taking part; `at_once`: without waiting for a successor (second signal, FAULT on the way out)."""
+
+    at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """A deadline may have passed; `listened`: the packets that waited were read first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """An accepted advertisement; `former`: it came under the identity before a change."""
+
+    advertisement: Advertisement
+    former: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherVersionHeard:
+    """An advertisement of the other VRRP version for our VRID (VersionMismatch)."""
+
+    source: IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnouncementSeen:
+    """Another station announced `address` (gratuitous ARP, unsolicited NA)."""
+
+    address: IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconfigured:
+    """The configuration handed to step() is new; `previous` was in force until now."""
+
+    previous: Config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Something that this router cannot work without is gone (link, source address, a weight-0 check)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """Whatever `Failed` named is back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressesExpired:
+    """The kernel removed an address because its lifetime ran out: this process was stalled (DESIGN, Timing)."""
+
+
+Event = (
+    Startup
+    | Shutdown
+    | Tick
+    | Heard
+    | OtherVersionHeard
+    | AnnouncementSeen
+    | Reconfigured
+    | Failed
+    | Recovered
+    | AddressesExpired
+)
+
+
+# --- actions, to be carried out in the order given --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendAdvertisement:
+    """Send one advertisement under `identity`; `interval_ns` is what it says (v3: centiseconds, v2: seconds)."""
+
+    identity: Identity
+    priority: int
+    interval_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddAddresses:
+    """Put all addresses on the link (those already there stay)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveAddresses:
+    """Take all addresses off the link, and lift any silence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """Keep the addresses but answer no ARP or ND for them, and stop announcing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsilence:
+    """Answer for the addresses again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announce:
+    """Start the announcements from the beginning; `takeover`: from a living master, so again after 100 ms and 1 s."""
+
+    takeover: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopAnnouncing:
+    """No announcement from here on."""
+
+
+class Cause(StrEnum):
+    """Why the role changed, for the log line and `reason`; the shell adds names and durations."""
+
+    STARTED = "started"
+    OWNER = "owner of the addresses"
+    MASTER_DOWN = "nothing heard from the master"
+    MASTER_RELEASED = "the master gave up"
+    PREEMPTED = "preempting a lower priority"
+    HIGHER_PRIORITY = "a higher priority was heard"
+    HIGHER_ADDRESS = "the same priority from a higher address was heard"
+    STALLED = "this process was stalled"
+    ADDRESSES_EXPIRED = "the addresses expired"
+    FAILED = "failed"
+    RECOVERED = "recovered"
+    SHUTDOWN = "shutting down"
+    SUCCEEDED = "a successor took over"
+    NO_SUCCESSOR = "no successor showed up"
+    DEMOTED = "a better peer is named"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """The role changed. `source` is the other router concerned, `silent_for_ns` how long it was not heard."""
+
+    before: Role
+    after: Role
+    cause: Cause
+    source: IPAddress | None = None
+    silent_for_ns: int | None = None
+    detail: str = ""
+
+
+class Note(StrEnum):
+    """Something worth a counter and a rate-limited log line; it changes no state by itself."""
+
+    ANOTHER_MASTER = "another master advertises"
+    DUPLICATE_ADDRESS = "our own address advertises"
+    MULTIPLE_OWNERS = "another owner (priority 255) advertises"
+    EQUAL_PRIORITY = "another router has our priority"
+    INTERVAL_DIFFERS = "the interval differs"
+    VERSION_MISMATCH = "the other VRRP version is spoken"
+    REPLY_SUPPRESSED = "a reply was held back"
+    ADVERT_LATE = "an advertisement was late"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """`note` happened; `source` is who caused it."""
+
+    note: Note
+    source: IPAddress | None = None
+
+
+Action = (
+    SendAdvertisement
+    | AddAddresses
+    | RemoveAddresses
+    | Silence
+    | Unsilence
+    | Announce
+    | StopAnnouncing
+    | Transition
+    | Noted
+)
