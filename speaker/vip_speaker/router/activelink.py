@@ -1,0 +1,193 @@
+"""One link that virtual routers use: its sockets, its announcements, and who an advertisement on it is for.
+
+All VIPs of a link share one packet socket. What arrives is decoded once and handed to the channel it is admitted by;
+what nobody admits is counted by reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from vip_speaker.announcements import Announcer
+from vip_speaker.link import AnnouncementSocket, LinkError, LinkSocket
+from vip_speaker.router.timers import Deadline
+from vip_speaker.vrrp.types import SECOND, Advertisement, IPAddress
+from vip_speaker.wire import Decoder, Discard, DiscardReason, Received, admit
+
+if TYPE_CHECKING:
+    from vip_speaker.router.channel import Channel
+    from vip_speaker.router.loop import Loop
+
+# Packets read in one go: what a wake-up may cost before the next advertisement is looked at (DESIGN, Timing).
+READ_BUDGET = 64
+# Routers remembered per link. A LAN has 255 VRIDs a family, each with a few routers; a neighbour can invent more.
+_MAX_HEARD = 512
+_HEARD_FOR_NS = 300 * SECOND
+
+
+class Listener(Protocol):
+    """What a link tells the instance that a channel belongs to."""
+
+    def heard(self, advertisement: Advertisement, channel: Channel) -> None:
+        """An advertisement was admitted under `channel`."""
+        ...
+
+    def other_version_heard(self, advertisement: Advertisement) -> None:
+        """Our VRID is used in the other VRRP version."""
+        ...
+
+    def announced(self, address: IPAddress) -> None:
+        """Another station announced one of the addresses that are watched."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardKey:
+    """A router that advertises on the link, whether or not it concerns us."""
+
+    vrid: int
+    version: int
+    source: IPAddress
+
+
+class ActiveLink:
+    """The sockets of one link and the instances that listen on it."""
+
+    def __init__(self, loop: Loop, *, ifindex: int, name: str, decoder: Decoder) -> None:
+        self.ifindex = ifindex
+        self.name = name
+        self.opened_at_ns = loop.now_ns()
+        self.discarded: Counter[str] = Counter()
+        self.received = 0
+        self.sent = 0
+        self.heard: dict[HeardKey, tuple[int, int]] = {}
+        self._loop = loop
+        self._decoder = decoder
+        self._channels: dict[tuple[int, int], list[tuple[Channel, Listener]]] = {}
+        self._watchers: dict[Listener, frozenset[IPAddress]] = {}
+        self._socket = LinkSocket(ifindex)
+        self._announcements = AnnouncementSocket(ifindex)
+        self._announcer = Announcer()
+        self._announce_deadline = Deadline(self._announce_due)
+        loop.add_reader(self._socket, self.read)
+        loop.add_reader(self._announcements, self._read_announcements)
+
+    def close(self) -> None:
+        """Give the sockets back."""
+        self._loop.others.set(self._announce_deadline, None)
+        for source in (self._socket, self._announcements):
+            self._loop.remove_reader(source)
+            source.close()
+
+    # --- advertisements
+
+    def send(self, frame: bytes) -> None:
+        """Put one frame on the link; LinkError when it does not take it."""
+        self._socket.send(frame)
+        self.sent += 1
+
+    def attach(self, channel: Channel, listener: Listener) -> None:
+        """From here on `listener` gets what is admitted under `channel`."""
+        self._channels.setdefault(channel.key, []).append((channel, listener))
+
+    def detach(self, channel: Channel) -> None:
+        """Nobody listens under `channel` any more."""
+        remaining = [entry for entry in self._channels.get(channel.key, ()) if entry[0] is not channel]
+        if remaining:
+            self._channels[channel.key] = remaining
+        else:
+            self._channels.pop(channel.key, None)
+
+    def read(self) -> None:
+        """Read what waits, at most the budget."""
+        try:
+            packets = self._socket.receive(READ_BUDGET)
+        except LinkError:
+            return  # the link is down or gone: the kernel's event says so too
+        for packet in packets:
+            self._dispatch(packet)
+
+    def _dispatch(self, packet: Received) -> None:
+        decoded = self._decoder.decode(packet)
+        if isinstance(decoded, Discard):
+            self.discarded[decoded.reason] += 1
+            return
+        self.received += 1
+        self._remember(decoded)
+        channels = self._channels.get((decoded.source.version, decoded.vrid))
+        if not channels:
+            self.discarded[DiscardReason.UNKNOWN_VRID] += 1
+            return
+        refused: Discard | None = None
+        for channel, listener in channels:
+            refusal = admit(decoded, channel.expectation)
+            if refusal is None:
+                listener.heard(decoded, channel)
+                return
+            refused = refused or refusal
+        assert refused is not None
+        self.discarded[refused.reason] += 1
+        if refused.reason is DiscardReason.VERSION:
+            channels[0][1].other_version_heard(decoded)
+
+    def _remember(self, advertisement: Advertisement) -> None:
+        key = HeardKey(vrid=advertisement.vrid, version=advertisement.version, source=advertisement.source)
+        now_ns = self._loop.now_ns()
+        if key not in self.heard and len(self.heard) >= _MAX_HEARD:
+            self.heard = {k: v for k, v in self.heard.items() if now_ns - v[1] < _HEARD_FOR_NS}
+            if len(self.heard) >= _MAX_HEARD:
+                return
+        self.heard[key] = (advertisement.priority, now_ns)
+
+    # --- announcements
+
+    def watch(self, listener: Listener, addresses: frozenset[IPAddress]) -> None:
+        """Tell `listener` when another station announces one of `addresses`; an empty set ends that."""
+        if self._watchers.get(listener, frozenset()) == addresses:
+            return
+        if addresses:
+            self._watchers[listener] = addresses
+        else:
+            self._watchers.pop(listener, None)
+        self._announcements.watch(frozenset().union(*self._watchers.values()))
+
+    def announce(
+        self, name: str, frames: list[bytes], *, repeat: int, delay_ns: int, refresh_ns: int, takeover: bool
+    ) -> None:
+        """Start the announcements of `name` from the beginning; the first ones go out now."""
+        now_ns = self._loop.now_ns()
+        self._announcer.start(
+            name,
+            frames,
+            repeat=repeat,
+            delay_ns=delay_ns,
+            refresh_ns=refresh_ns,
+            takeover=takeover,
+            now_ns=now_ns,
+        )
+        self._announce_due(now_ns)
+
+    def stop_announcing(self, name: str) -> None:
+        """No announcement of `name` from here on."""
+        self._announcer.stop(name)
+        self._loop.others.set(self._announce_deadline, self._announcer.deadline())
+
+    def _announce_due(self, now_ns: int) -> None:
+        for frame in self._announcer.due(now_ns):
+            try:
+                self._socket.send(frame)
+            except LinkError:
+                break
+        self._loop.others.set(self._announce_deadline, self._announcer.deadline())
+
+    def _read_announcements(self) -> None:
+        try:
+            seen = self._announcements.receive()
+        except LinkError:
+            return
+        for announced in seen:
+            for listener, addresses in tuple(self._watchers.items()):
+                if announced.address in addresses:
+                    listener.announced(announced.address)

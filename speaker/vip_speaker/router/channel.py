@@ -1,0 +1,115 @@
+"""One identity of one virtual router on one link: what it sends, and what it accepts from others.
+
+An instance has one channel, and for a while a second, former one after its identity changed. Frames are encoded once per
+change of what they say; the hot path sends cached bytes.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from socket import AF_INET, AF_INET6
+
+from vip_speaker import will
+from vip_speaker.link import UnicastSocket
+from vip_speaker.router.activelink import ActiveLink
+from vip_speaker.router.resolution import Resolved
+from vip_speaker.vrrp.types import IPAddress
+from vip_speaker.wire import Expectation, encode_frame, encode_packet
+
+# An instance says few things: its priority, 0, and both again while it squeezes. Trackers add a few; the rest is history.
+_MAX_CACHED = 32
+
+
+class Channel:
+    """Sends and admits advertisements under one identity."""
+
+    def __init__(self, resolved: Resolved, link: ActiveLink, *, source_mac: str, unicast: UnicastSocket | None) -> None:
+        self.identity = resolved.config.identity
+        self.link = link
+        self.source = resolved.config.primary_address
+        self.family = self.source.version
+        self._advertised = resolved.advertised
+        self._password = resolved.password
+        self._peers = resolved.peers
+        self.source_mac = source_mac
+        self._unicast = unicast
+        self._cache: dict[tuple[int, int], list[tuple[IPAddress | None, bytes]]] = {}
+        self.expectation = Expectation(
+            version=self.identity.version,
+            vrid=self.identity.vrid,
+            password=self._password,
+            interval_ns=self.identity.advertisement_interval_ns,
+            peers=None if resolved.peers is None else frozenset(resolved.peers),
+            addresses=frozenset(resolved.advertised),
+        )
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Where a link finds the channels of an advertisement: IP version and VRID."""
+        return self.family, self.identity.vrid
+
+    def send(self, *, priority: int, interval_ns: int) -> None:
+        """Send one advertisement; LinkError when the link does not take it."""
+        for peer, data in self._encoded(priority, interval_ns):
+            if peer is None:
+                self.link.send(data)
+            elif self._unicast is not None:
+                self._unicast.send(data, source=self.source, destination=peer, ifindex=self.link.ifindex)
+
+    def will_entries(self, *, priority: int, interval_ns: int) -> list[will.Entry]:
+        """The same advertisement, ready-made for the guard to send."""
+        entries: list[will.Entry] = []
+        for peer, data in self._encoded(priority, interval_ns):
+            if peer is None:
+                entries.append(will.Frame(ifindex=self.link.ifindex, data=data))
+            else:
+                entries.append(
+                    will.Packet(
+                        ifindex=self.link.ifindex,
+                        family=AF_INET if isinstance(peer, IPv4Address) else AF_INET6,
+                        destination=str(peer),
+                        source=str(self.source),
+                        data=data,
+                    )
+                )
+        return entries
+
+    def _encoded(self, priority: int, interval_ns: int) -> list[tuple[IPAddress | None, bytes]]:
+        key = (priority, interval_ns)
+        if (encoded := self._cache.get(key)) is None:
+            if len(self._cache) >= _MAX_CACHED:
+                self._cache.clear()
+            encoded = self._cache[key] = self._encode(priority, interval_ns)
+        return encoded
+
+    def _encode(self, priority: int, interval_ns: int) -> list[tuple[IPAddress | None, bytes]]:
+        if self._peers is None:
+            frame = encode_frame(
+                version=self.identity.version,
+                vrid=self.identity.vrid,
+                priority=priority,
+                interval_ns=interval_ns,
+                source=self.source,
+                addresses=self._advertised,
+                password=self._password,
+                source_mac=self.source_mac,
+            )
+            return [(None, frame)]
+        return [
+            (
+                peer,
+                encode_packet(
+                    version=self.identity.version,
+                    vrid=self.identity.vrid,
+                    priority=priority,
+                    interval_ns=interval_ns,
+                    source=self.source,
+                    destination=peer,
+                    addresses=self._advertised,
+                    password=self._password,
+                ),
+            )
+            for peer in self._peers
+            if peer != self.source
+        ]
+

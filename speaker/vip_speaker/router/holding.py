@@ -1,0 +1,160 @@
+"""The addresses of one virtual router on the link: put there, silenced, announced, taken off.
+
+Record and last will are written before an address is added and after it was removed, so that at no instant something
+is on the link that nobody would clean up.
+"""
+
+from __future__ import annotations
+
+import logging
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from vip_api.model import Announcements, VirtualAddress
+from vip_speaker import will
+from vip_speaker.kernel import Assigned, KernelError
+from vip_speaker.router.timers import Deadline
+from vip_speaker.vrrp.types import MS, SECOND, IPAddress
+from vip_speaker.wire import gratuitous_arp, unsolicited_advertisement
+
+if TYPE_CHECKING:
+    from vip_speaker.router.activelink import ActiveLink, Listener
+    from vip_speaker.router.services import Services
+
+log = logging.getLogger(__name__)
+
+# An address that the kernel refused is tried again after this long.
+_RETRY_NS = 2 * SECOND
+
+
+class Holding:
+    """What one instance has on the link. `place()` says where and what before anything is added."""
+
+    def __init__(self, name: str, services: Services, listener: Listener) -> None:
+        self.assigned: tuple[Assigned, ...] = ()
+        self.silenced = False
+        self.lifetime_s: int | None = None
+        self.problem = ""
+        self._name = name
+        self._services = services
+        self._listener = listener
+        self._link: ActiveLink | None = None
+        self._ifindex = 0
+        self._source_mac = ""
+        self._addresses: tuple[VirtualAddress, ...] = ()
+        self._retry = Deadline(self._try_again)
+
+    def place(
+        self, link: ActiveLink, *, ifindex: int, source_mac: str, addresses: tuple[VirtualAddress, ...]
+    ) -> None:
+        """From the next `add()` on: `addresses` on the link `ifindex`, announced on `link` with `source_mac`."""
+        if self._link is not None and self._link is not link:
+            self._link.stop_announcing(self._name)
+            self._link.watch(self._listener, frozenset())
+        self._link, self._ifindex, self._source_mac, self._addresses = link, ifindex, source_mac, addresses
+
+    def add(self) -> None:
+        """Put all addresses on the link. What an older document put there stays until `drop_unwanted()`."""
+        wanted = self._wanted()
+        self.assigned = tuple(one for one in self.assigned if one not in wanted) + wanted
+        self._services.holdings_changed()
+        try:
+            self._services.kernel.add(wanted, lifetime_s=self.lifetime_s)
+        except KernelError as error:
+            log.error("cannot hold the addresses: %s", error, extra={"vip": self._name})
+            self.problem = f"cannot hold the addresses: {error}"
+            self._services.loop.others.set(self._retry, self._services.loop.now_ns() + _RETRY_NS)
+        else:
+            self.problem = ""
+        self._watch()
+
+    def drop_unwanted(self) -> None:
+        """Take off what the document in force no longer names."""
+        if not self.assigned:
+            return
+        wanted = self._wanted()
+        unwanted = tuple(one for one in self.assigned if one not in wanted)
+        if unwanted:
+            self._remove(unwanted)
+            self.assigned = tuple(one for one in self.assigned if one in wanted)
+            self._services.holdings_changed()
+
+    def remove(self) -> None:
+        """Take all addresses off the link, and lift any silence after that."""
+        held, self.assigned, self.problem = self.assigned, (), ""
+        self._services.loop.others.set(self._retry, None)
+        self.stop_announcing()
+        self._remove(held)
+        self._unsilence(held)
+        self._watch()
+        self._services.holdings_changed()
+
+    def silence(self) -> None:
+        """Keep the addresses, but answer no ARP or ND for them and announce nothing."""
+        self.stop_announcing()
+        self.silenced = True
+        try:
+            self._services.kernel.silence(tuple(one.ip for one in self.assigned))
+        except KernelError as error:
+            log.warning("a hand-over goes on without silence: %s", error, extra={"vip": self._name})
+        self._services.holdings_changed()
+
+    def unsilence(self) -> None:
+        """Answer for the addresses again."""
+        self._unsilence(self.assigned)
+        self._services.holdings_changed()
+
+    def announce(self, settings: Announcements, *, takeover: bool) -> None:
+        """Start the announcements from the beginning."""
+        assert self._link is not None
+        self._link.announce(
+            self._name,
+            [self._announcement(one.ip) for one in self.assigned],
+            repeat=settings.repeat,
+            delay_ns=settings.delay_ms * MS,
+            refresh_ns=settings.refresh_ms * MS,
+            takeover=takeover,
+        )
+
+    def stop_announcing(self) -> None:
+        """No announcement from here on."""
+        if self._link is not None:
+            self._link.stop_announcing(self._name)
+
+    def removal_requests(self) -> list[will.Entry]:
+        """The requests that take the addresses off, ready-made for the guard."""
+        return [
+            will.NetlinkRequest(protocol=will.NETLINK_ROUTE, data=request)
+            for request in self._services.kernel.removal_requests(self.assigned)
+        ]
+
+    def _wanted(self) -> tuple[Assigned, ...]:
+        return self._services.kernel.plan_addresses(self._ifindex, self._addresses)
+
+    def _remove(self, assigned: tuple[Assigned, ...]) -> None:
+        try:
+            self._services.kernel.remove(assigned)
+        except KernelError as error:
+            log.error("cannot remove the addresses: %s", error, extra={"vip": self._name})
+
+    def _unsilence(self, assigned: tuple[Assigned, ...]) -> None:
+        if not self.silenced:
+            return
+        self.silenced = False
+        try:
+            self._services.kernel.unsilence(tuple(one.ip for one in assigned))
+        except KernelError as error:
+            log.error("cannot end the silence: %s", error, extra={"vip": self._name})
+
+    def _announcement(self, address: IPAddress) -> bytes:
+        if isinstance(address, IPv4Address):
+            return gratuitous_arp(address, self._source_mac)
+        return unsolicited_advertisement(address, self._source_mac, router=True)
+
+    def _watch(self) -> None:
+        if self._link is not None:
+            self._link.watch(self._listener, frozenset(one.ip for one in self.assigned))
+
+    def _try_again(self, _now_ns: int) -> None:
+        if self.assigned:
+            self.add()

@@ -1,0 +1,366 @@
+"""One VirtualIP on this host: feeds events to the election and carries out its actions, in the order given.
+
+Level-triggered: `apply()` says what is wanted now, as often as anything changed; the difference to what is in force
+decides which events follow. Nothing here reads a file or a packet.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from vip_api.model import VirtualIP
+from vip_speaker import will
+from vip_speaker.kernel import Link
+from vip_speaker.link import LinkError
+from vip_speaker.router.activelink import ActiveLink
+from vip_speaker.router.channel import Channel
+from vip_speaker.router.explain import explain
+from vip_speaker.router.holding import Holding
+from vip_speaker.router.notes import Notes
+from vip_speaker.router.resolution import Resolution, Resolved, Unusable, Waiting, master_down_interval_ns
+from vip_speaker.router.services import Services
+from vip_speaker.router.timers import Deadline
+from vip_speaker.vrrp import machine
+from vip_speaker.vrrp.types import (
+    CENTISECOND,
+    RELEASE_PRIORITY,
+    SECOND,
+    Action,
+    AddAddresses,
+    AddressesExpired,
+    Advertisement,
+    Announce,
+    AnnouncementSeen,
+    Config,
+    Event,
+    Failed,
+    Heard,
+    Identity,
+    InitState,
+    IPAddress,
+    MasterState,
+    Note,
+    Noted,
+    OtherVersionHeard,
+    Reconfigured,
+    Recovered,
+    RemoveAddresses,
+    Role,
+    SendAdvertisement,
+    Shutdown,
+    Silence,
+    Startup,
+    State,
+    StopAnnouncing,
+    Tick,
+    Transition,
+    Unsilence,
+)
+
+log = logging.getLogger(__name__)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherMaster:
+    """Another master that advertises while we are one."""
+
+    source: IPAddress
+    first_ns: int
+    last_ns: int
+    since: float
+    times: int
+
+
+class Instance:
+    """One virtual router. `vip` is the document in force."""
+
+    def __init__(self, services: Services, vip: VirtualIP) -> None:
+        self.name = vip.name
+        self.vip = vip
+        self.state: State = InitState()
+        self.config: Config | None = None
+        self.link: ActiveLink | None = None
+        self.since = time.time()
+        self.reason = "starting"
+        self.counters: Counter[str] = Counter()
+        self.other_master: OtherMaster | None = None
+        self.holding = Holding(vip.name, services, self)
+        self._services = services
+        self._loop = services.loop
+        self._resolved: Resolved | None = None
+        self._wanted = True
+        self._fault: str | None = None
+        self._failed = False
+        self._channel: Channel | None = None
+        self._former: tuple[Identity, Channel] | None = None
+        self._deadline = Deadline(self._on_deadline)
+        self._timers = services.loop.others
+        self.notes = Notes(vip.name)
+
+    # --- what is wanted
+
+    @property
+    def role(self) -> Role:
+        """What a user sees as state."""
+        if isinstance(self.state, InitState) and self._fault is not None:
+            return Role.FAULT
+        return machine.role(self.state)
+
+    @property
+    def finished(self) -> bool:
+        """Released, and nothing of it is left on the link."""
+        return not self._wanted and isinstance(self.state, InitState)
+
+    def apply(self, vip: VirtualIP, resolution: Resolution, *, fault: str | None) -> None:
+        """Bring in force what the document means now; `fault` is what holds this host out of the election."""
+        self.vip = vip
+        self._wanted = True
+        match resolution:
+            case Resolved():
+                self._set_fault(fault)
+                self._configure(resolution)
+            case Unusable(reason=reason):
+                self._set_fault(reason)
+            case Waiting(reason=reason, link=link):
+                self._set_fault(None)
+                self._listen_on(link)
+                if isinstance(self.state, InitState):
+                    self._say(reason)
+                else:
+                    self._step(Shutdown())
+        self._services.state_changed(self)
+
+    def release(self, *, at_once: bool = False) -> None:
+        """Give up the VIP; `finished` says when that is done."""
+        self._wanted = False
+        self._step(Shutdown(at_once=at_once))
+        self._retire_if_done()
+
+    def _set_fault(self, fault: str | None) -> None:
+        changed, self._fault = fault != self._fault, fault
+        if fault is None:
+            if self._failed:
+                self._failed = False
+                self._step(Recovered())
+        elif changed or not self._failed:
+            self._say(fault)
+            if not isinstance(self.state, InitState):
+                self._failed = True
+                self._step(Failed(reason=fault))
+
+    def _configure(self, resolved: Resolved) -> None:
+        if resolved == self._resolved:
+            self._start_if_ready()
+            return
+        previous_config, previous_channel = self.config, self._channel
+        link = self._services.active_link(resolved.link.ifindex, resolved.link.name)
+        source_mac, ifindex = self._link_layer(resolved)
+        unicast = None if resolved.peers is None else self._services.unicast_socket(resolved.config.primary_address.version)
+        channel = Channel(resolved, link, source_mac=source_mac, unicast=unicast)
+        link.attach(channel, self)
+        self._resolved, self.config, self._channel, self.link = resolved, resolved.config, channel, link
+        self.holding.place(link, ifindex=ifindex, source_mac=source_mac, addresses=resolved.addresses)
+        self.holding.lifetime_s = self._lifetime_s()
+        if previous_channel is not None and previous_config is not None:
+            if previous_config.identity == resolved.config.identity:
+                previous_channel.link.detach(previous_channel)
+            else:
+                self._keep_former(previous_config.identity, previous_channel)
+            if not isinstance(self.state, InitState):
+                self._step(Reconfigured(previous=previous_config))
+                self.holding.drop_unwanted()
+        self._forget_former_if_done()
+        self._start_if_ready()
+
+    def _start_if_ready(self) -> None:
+        if self._wanted and self._fault is None and self.config is not None and isinstance(self.state, InitState):
+            self._step(Startup())
+
+    def _listen_on(self, link: Link | None) -> None:
+        if self.link is None and link is not None:
+            self.link = self._services.active_link(link.ifindex, link.name)
+
+    def _link_layer(self, resolved: Resolved) -> tuple[str, int]:
+        """The source MAC of what we send, and the link that the addresses go on."""
+        if not resolved.virtual_mac:
+            return resolved.link.mac, resolved.link.ifindex
+        family = resolved.config.primary_address.version
+        virtual = self._services.kernel.create_virtual_mac(resolved.link, resolved.config.identity.vrid, family)
+        return virtual.mac, virtual.ifindex
+
+    def _keep_former(self, identity: Identity, channel: Channel) -> None:
+        if self._former is not None:
+            self._former[1].link.detach(self._former[1])
+        self._former = (identity, channel)
+
+    def _forget_former_if_done(self) -> None:
+        if self._former is None:
+            return
+        former = getattr(self.state, "former", None)
+        if former is None or former.identity != self._former[0]:
+            self._former[1].link.detach(self._former[1])
+            self._former = None
+
+    def _retire_if_done(self) -> None:
+        if not self.finished or self._channel is None:
+            return
+        self._channel.link.detach(self._channel)
+        self._channel = self._resolved = None
+        if self._former is not None:
+            self._former[1].link.detach(self._former[1])
+            self._former = None
+
+    # --- what happens
+
+    def heard(self, advertisement: Advertisement, channel: Channel) -> None:
+        """An advertisement was admitted under one of our channels."""
+        self.counters["adverts_received"] += 1
+        self._step(Heard(advertisement=advertisement, former=channel is not self._channel))
+
+    def other_version_heard(self, advertisement: Advertisement) -> None:
+        """Our VRID is used in the other VRRP version."""
+        self._step(OtherVersionHeard(source=advertisement.source))
+
+    def announced(self, address: IPAddress) -> None:
+        """Another station announced one of our addresses."""
+        self.counters["announcements_seen"] += 1
+        self._step(AnnouncementSeen(address=address))
+
+    def address_lost(self, ip: IPAddress, ifindex: int, *, expired: bool) -> None:
+        """The kernel no longer has an address: it ran out with us stalled, or someone else deleted it."""
+        if not any((one.ip, one.ifindex) == (ip, ifindex) for one in self.holding.assigned):
+            return
+        if expired:
+            self._step(AddressesExpired())
+        else:
+            log.warning("%s was deleted by someone else and is put back", ip, extra={"vip": self.name})
+            self.counters["addresses_restored"] += 1
+            self.holding.add()
+
+    def _on_deadline(self, now_ns: int) -> None:
+        if not isinstance(self.state, MasterState) and self.link is not None:
+            self.link.read()  # a stalled process must not take over with the master's advertisement in its socket
+            deadline_ns = machine.deadline(self.state)
+            now_ns = self._loop.now_ns()
+            if deadline_ns is None or deadline_ns > now_ns:
+                self._schedule()
+                return
+        self._step(Tick())
+
+    def _step(self, event: Event) -> None:
+        if self.config is None:
+            return
+        self.state, actions = machine.step(self.config, self.state, event, self._loop.now_ns())
+        for action in actions:
+            self._carry_out(action)
+        self._forget_former_if_done()
+        self._schedule()
+        if isinstance(self.state, InitState):
+            if self._wanted and self._resolved is not None and self._fault is None and not isinstance(event, Startup):
+                self._start_if_ready()
+            self._retire_if_done()
+
+    def _schedule(self) -> None:
+        master = isinstance(self.state, MasterState)
+        timers = self._loop.adverts if master else self._loop.others
+        if timers is not self._timers:
+            self._timers.set(self._deadline, None)
+            self._timers = timers
+        timers.set(self._deadline, machine.deadline(self.state))
+
+    # --- what the election wants done
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case SendAdvertisement(identity=identity, priority=priority, interval_ns=interval_ns):
+                self._send(identity, priority, interval_ns)
+            case AddAddresses():
+                self.holding.add()
+            case RemoveAddresses():
+                self.holding.remove()
+            case Silence():
+                self.holding.silence()
+            case Unsilence():
+                self.holding.unsilence()
+            case Announce(takeover=takeover):
+                self.holding.announce(self.vip.spec.announcements, takeover=takeover)
+            case StopAnnouncing():
+                self.holding.stop_announcing()
+            case Transition():
+                self._report(action)
+            case Noted(note=note, source=source):
+                self._note(note, source)
+            case _:
+                assert_never(action)
+
+    def _send(self, identity: Identity, priority: int, interval_ns: int) -> None:
+        channel = self._channel
+        if channel is None or channel.identity != identity:
+            channel = self._former[1] if self._former is not None and self._former[0] == identity else None
+        if channel is None:
+            return
+        try:
+            channel.send(priority=priority, interval_ns=interval_ns)
+        except LinkError as error:
+            self.counters["adverts_failed"] += 1
+            log.debug("an advertisement was not sent: %s", error, extra={"vip": self.name})
+        else:
+            self.counters["adverts_sent"] += 1
+
+    # --- what others need to know
+
+    def _lifetime_s(self) -> int | None:
+        """Seconds the kernel keeps an address that nobody renews; None: for ever."""
+        configured = self._services.address_lifetime_s
+        if configured == 0 or self.config is None:
+            return None
+        shortest = max(2, math.ceil(master_down_interval_ns(self.config) / SECOND))
+        return shortest if configured is None else max(configured, shortest)
+
+    def will_entries(self) -> tuple[list[will.Entry], list[will.Entry]]:
+        """What the guard does in our place: requests that take the addresses off, advertisements that give up.
+
+        In version 3 the squeeze comes before priority 0, so that the successor's skew is that of 10 ms.
+        """
+        requests = self.holding.removal_requests()
+        if self.config is None or self._channel is None or not requests or self.holding.silenced:
+            return requests, []
+        interval_ns = self.config.advertisement_interval_ns
+        entries: list[will.Entry] = []
+        if self.config.identity.version == 3:
+            interval_ns = CENTISECOND
+            entries += self._channel.will_entries(priority=self.config.priority, interval_ns=interval_ns)
+        entries += self._channel.will_entries(priority=RELEASE_PRIORITY, interval_ns=interval_ns)
+        return requests, entries
+
+    def _report(self, transition: Transition) -> None:
+        self.counters["transitions"] += 1
+        why = explain(transition)
+        log.info("%s → %s, %s", transition.before, transition.after, why, extra={"vip": self.name})
+        self.since = time.time()
+        self.reason = why
+        if transition.after is not Role.MASTER:
+            self.other_master = None
+        self._services.state_changed(self)
+
+    def _say(self, reason: str) -> None:
+        if reason != self.reason:
+            self.reason = reason
+            log.info("%s: %s", self.role, reason, extra={"vip": self.name})
+
+    def _note(self, note: Note, source: IPAddress | None) -> None:
+        now_ns = self._loop.now_ns()
+        self.notes.add(note, source, now_ns)
+        if note is Note.ANOTHER_MASTER and source is not None:
+            self._remember_other_master(source, now_ns)
+
+    def _remember_other_master(self, source: IPAddress, now_ns: int) -> None:
+        known = self.other_master
+        if known is None or known.source != source:
+            known = OtherMaster(source=source, first_ns=now_ns, last_ns=now_ns, since=time.time(), times=0)
+        self.other_master = replace(known, last_ns=now_ns, times=known.times + 1)
+        self._services.state_changed(self)

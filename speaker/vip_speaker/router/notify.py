@@ -1,0 +1,19 @@
+"""What systemd is told (sd_notify): that we are ready, and who is master, for `systemctl status`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+
+def notify(message: str) -> None:
+    """Send `READY=1`, `STATUS=…` to the service manager; nothing happens where there is none, or when it does not listen."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendto(message.encode(), address)

@@ -1,0 +1,66 @@
+"""An instance as the document that `vip-speaker status` and the agent read."""
+
+from __future__ import annotations
+
+from vip_speaker import statefile
+from vip_speaker.router.activelink import ActiveLink
+from vip_speaker.router.instance import Instance
+from vip_speaker.vrrp.types import SECOND, BackupState, MasterState, Role
+
+# Another master that keeps advertising for this long is a split brain, not the end of an election.
+_SPLIT_BRAIN_AFTER_NS = 3 * SECOND
+# Who is heard counts after a link was listened to for this long (an interval of 1 s, three times).
+LISTEN_NS = 3 * SECOND
+
+
+def state_document(instance: Instance, link: statefile.Link | None, problems: tuple[str, ...]) -> statefile.VirtualIPState:
+    """What is to be known of `instance` now; `link` while it is in INIT and has listened long enough."""
+    config = instance.config
+    master, peer_priority = _master(instance)
+    return statefile.VirtualIPState(
+        name=instance.name,
+        state=instance.role.value,
+        uid=instance.vip.uid or "",
+        observedGeneration=instance.vip.generation or 0,
+        effectivePriority=config.priority if config else 0,
+        priorityParts=statefile.PriorityParts(base=config.priority) if config else None,
+        interface=instance.link.name if instance.link else "",
+        primaryAddress=str(config.primary_address) if config else "",
+        virtualRouterID=config.identity.vrid if config else 0,
+        version=config.identity.version if config else instance.vip.spec.version,
+        addresses=tuple(map(str, instance.vip.spec.addresses)),
+        since=statefile.timestamp(instance.since),
+        reason=instance.reason,
+        master=master,
+        peerPriority=peer_priority,
+        problems=problems + ((instance.holding.problem,) if instance.holding.problem else ()),
+        splitBrain=_split_brain(instance),
+        link=link or statefile.Link(),
+    )
+
+
+def link_document(link: ActiveLink, subnets: tuple[str, ...]) -> statefile.Link:
+    """The link's subnets and whom we hear there."""
+    heard = tuple(
+        statefile.HeardRouter(
+            vrid=key.vrid, version=key.version, family=key.source.version, source=str(key.source), priority=priority
+        )
+        for key, (priority, _) in sorted(link.heard.items(), key=lambda item: (item[0].vrid, str(item[0].source)))
+    )
+    return statefile.Link(subnets=subnets, heard=heard)
+
+
+def _master(instance: Instance) -> tuple[str, int | None]:
+    state = instance.state
+    if isinstance(state, MasterState) and instance.config is not None:
+        return str(instance.config.primary_address), None
+    if isinstance(state, BackupState) and state.master is not None:
+        return str(state.master.address), state.master.priority
+    return "", None
+
+
+def _split_brain(instance: Instance) -> statefile.SplitBrain | None:
+    other = instance.other_master
+    if instance.role is not Role.MASTER or other is None or other.last_ns - other.first_ns < _SPLIT_BRAIN_AFTER_NS:
+        return None
+    return statefile.SplitBrain(source=str(other.source), since=statefile.timestamp(other.since))

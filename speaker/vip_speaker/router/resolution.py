@@ -1,0 +1,147 @@
+"""From a VirtualIP document and what the kernel has, to a configuration of the election. Pure, and level-triggered.
+
+Called again whenever the document or a link changes; what it returns is all that decides. A document that cannot be
+carried out yet says why: `Waiting` (INIT: something is still to come) or `Unusable` (FAULT: something is wrong here).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import Protocol
+
+from vip_api.model import Transport, VirtualAddress, VirtualIP
+from vip_speaker.kernel import Link
+from vip_speaker.vrrp.types import MS, SECOND, Config, Identity, IPAddress
+
+DEFAULT_PRIORITY = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Stays in INIT and listens; `link` is where, as soon as that is known."""
+
+    reason: str
+    link: Link | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unusable:
+    """FAULT: `reason` is a sentence that names the field or the link."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """Everything that one virtual router on one link needs."""
+
+    link: Link
+    config: Config
+    addresses: tuple[VirtualAddress, ...]
+    advertised: tuple[IPAddress, ...]
+    password: bytes | None = field(default=None, repr=False)
+    peers: tuple[IPAddress, ...] | None = None
+    virtual_mac: bool = False
+
+
+Resolution = Waiting | Unusable | Resolved
+
+
+class KernelView(Protocol):
+    """What resolution asks of the kernel."""
+
+    def find_interface(self, patterns: tuple[str, ...], address: IPAddress) -> Link | None:
+        """The first link that matches a name or glob; without any, the one whose subnet holds `address`."""
+        ...
+
+    def primary_address(self, link: Link, family: int) -> IPAddress | None:
+        """The source of advertisements on `link` in IP version `family`."""
+        ...
+
+
+def resolve(
+    vip: VirtualIP, kernel: KernelView, *, password: str | None = None, contribution: int = 0
+) -> Resolution:
+    """What `vip` means on this host now. `contribution` is the sum of its trackers, `password` the one of its source."""
+    spec, assignment = vip.spec, vip.assignment
+    first = spec.addresses[0].ip
+    link = kernel.find_interface(spec.interfaces, first)
+    if link is None:
+        return Unusable(reason=_no_interface(vip))
+    vrid = spec.virtual_router_id if assignment is None else assignment.virtual_router_id
+    priority = (spec.priority or DEFAULT_PRIORITY) if assignment is None else assignment.priority
+    if vrid is None and assignment is None:
+        return Unusable(reason="spec.virtualRouterID: is required where no operator allocates one")
+    if vrid is None:
+        return Waiting(reason="waiting for a virtualRouterID", link=link)
+    if priority is None:
+        return Waiting(reason="waiting for a priority", link=link)
+    peers = _peers(vip)
+    if spec.transport is Transport.UNICAST and peers is None:
+        return Waiting(reason="waiting for the list of unicast peers", link=link)
+    if spec.authentication is not None and password is None:
+        return Waiting(reason="waiting for the password", link=link)
+    primary = kernel.primary_address(link, first.version)
+    if primary is None:
+        return Unusable(reason=f"{link.name} has no IPv{first.version} address to send from")
+    interval_ns = spec.advertisement_interval_ms * MS
+    effective = priority if priority == 255 else min(254, max(1, priority + contribution))
+    config = Config(
+        identity=Identity(
+            version=spec.version,
+            vrid=vrid,
+            advertisement_interval_ns=interval_ns if spec.version == 2 else 0,
+            channel=_channel(link, peers, password, virtual_mac=spec.virtual_mac),
+        ),
+        priority=effective,
+        advertisement_interval_ns=interval_ns,
+        primary_address=primary,
+        addresses=tuple(address.ip for address in spec.addresses),
+        preempt=spec.preempt,
+        preempt_delay_ns=spec.preempt_delay_ms * MS,
+        better_peer_named=assignment is not None and any(peer.priority > effective for peer in assignment.peers),
+    )
+    return Resolved(
+        link=link,
+        config=config,
+        addresses=spec.addresses,
+        advertised=tuple(a.ip for a in spec.addresses if a.ip.version == first.version),
+        password=None if password is None else password.encode(),
+        peers=peers,
+        virtual_mac=spec.virtual_mac,
+    )
+
+
+def master_down_interval_ns(config: Config) -> int:
+    """The longest a backup of ours may wait: what an address lifetime must not fall below (RFC 9568 section 6.1)."""
+    skew_base = SECOND if config.identity.version == 2 else config.advertisement_interval_ns
+    return 3 * config.advertisement_interval_ns + (256 - config.priority) * skew_base // 256
+
+
+def _peers(vip: VirtualIP) -> tuple[IPAddress, ...] | None:
+    """The unicast peers; None while the list, or an address in it, has not arrived."""
+    if vip.spec.transport is not Transport.UNICAST:
+        return None
+    if vip.assignment is None:
+        return vip.spec.unicast_peers
+    known = tuple(peer.address for peer in vip.assignment.peers if peer.address is not None)
+    return known if known or not vip.assignment.peers else None
+
+
+def _channel(
+    link: Link, peers: tuple[IPAddress, ...] | None, password: str | None, *, virtual_mac: bool
+) -> str:
+    """What the core need not understand of an identity, as one string; of the password only a digest."""
+    digest = "" if password is None else hashlib.sha256(password.encode()).hexdigest()[:16]
+    how = "multicast" if peers is None else ",".join(sorted(map(str, peers)))
+    return f"{link.ifindex}|{how}|{digest}|{'vmac' if virtual_mac else ''}"
+
+
+def _no_interface(vip: VirtualIP) -> str:
+    if vip.spec.interfaces:
+        return f"spec.interfaces: no link here is called {' or '.join(vip.spec.interfaces)}"
+    first = vip.spec.addresses[0].ip
+    kind = "IPv4" if isinstance(first, IPv4Address) else "IPv6"
+    return f"spec.interfaces: no link here has the {kind} subnet of {first}; name one"

@@ -1,0 +1,36 @@
+"""What the daemon gives every instance; the instance knows no more of the daemon than this."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from vip_speaker.kernel import Kernel
+    from vip_speaker.link import UnicastSocket
+    from vip_speaker.router.activelink import ActiveLink
+    from vip_speaker.router.instance import Instance
+    from vip_speaker.router.loop import Loop
+
+
+class Services(Protocol):
+    """The daemon, as an instance sees it."""
+
+    loop: Loop
+    kernel: Kernel
+    address_lifetime_s: int | None
+
+    def active_link(self, ifindex: int, name: str) -> ActiveLink:
+        """The sockets of a link, opened on first use; LinkError when the link is gone."""
+        ...
+
+    def unicast_socket(self, family: int) -> UnicastSocket:
+        """The socket that unicast advertisements of one IP version leave by."""
+        ...
+
+    def holdings_changed(self) -> None:
+        """Write record and last will anew; before an address is added, after it was removed."""
+        ...
+
+    def state_changed(self, instance: Instance) -> None:
+        """Write the state file soon."""
+        ...
