@@ -31,7 +31,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What two routers must share to hear each other; a change of it is carried out without a gap (DESIGN, Change while running).
+    """What two routers must share to hear each other; a change of it is carried out without a gap.
 
     `channel` stands for what the core need not understand: interface, transport and peers, password, virtual MAC.
     `advertisement_interval_ns` is part of it in version 2 only (0 in version 3).
@@ -80,10 +80,11 @@ class Advertisement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
-    """Addresses still on the link, silently, until their successor has announced them all or `until_ns` (DESIGN, Planned moves)."""
+    """Addresses still on the link, silently, until `successor` has announced them all or `until_ns`."""
 
     until_ns: int
     unannounced: frozenset[IPAddress]
+    successor: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +97,12 @@ class FormerIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Master:
-    """The master that a BACKUP last accepted: address, priority and its interval (learned in v3)."""
+    """A master as a BACKUP last heard it: address, priority and the interval it said."""
 
     address: IPAddress
     priority: int
     heard_at_ns: int
+    interval_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,13 +136,17 @@ class FaultState:
 class BackupState:
     """Listens; becomes master at `master_down_at_ns` (SM-20..28).
 
-    `master_adver_interval_ns` is the learned interval (v3). `preempt_at_ns`: when the preempt delay that is running ends.
-    `handover` while addresses of a mastership that was just lost are still held silently.
+    `master_adver_interval_ns` is the learned interval (v3). `preempt_at_ns` is when a running preempt delay ends.
+    `master` is the one that was accepted last, `rival` one of lower priority that is being preempted: it is heard, and
+    moves no timer. `released_by` is who gave up with priority 0 since. `handover` while addresses of a mastership that
+    was just lost are still held silently.
     """
 
     master_down_at_ns: int
     master_adver_interval_ns: int
     master: Master | None = None
+    rival: Master | None = None
+    released_by: IPAddress | None = None
     preempt_at_ns: int | None = None
     handover: Handover | None = None
     former: FormerIdentity | None = None
@@ -169,7 +175,19 @@ class LeavingState:
     handover: Handover | None = None
 
 
-State = InitState | FaultState | BackupState | MasterState | LeavingState
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YieldingState:
+    """A demoted master that offered its place with priority 0 (v2, nopreempt) and still serves; role MASTER.
+
+    The first advertisement of anybody makes it BACKUP; if there is none up to `until_ns` it advertises again.
+    """
+
+    until_ns: int
+    bucket: TokenBucket
+    former: FormerIdentity | None = None
+
+
+State = InitState | FaultState | BackupState | MasterState | LeavingState | YieldingState
 
 
 # --- events ---------------------------------------------------------------------------------------------------------
@@ -189,7 +207,7 @@ class Shutdown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """A deadline may have passed; `listened`: the packets that waited were read first."""
+    """A deadline may have passed. In BACKUP the packets that waited were read first (DESIGN, Timing)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,363 @@
+"""The state directory: what the router says about each VIP, read by `vip-speaker status` and the agent.
+
+One JSON document per VIP (docs/state-file.md), replaced atomically so that a reader sees the old or the new one, whole.
+Writer and readers live in different containers and treat the directory as hostile: everything is opened relative to the
+directory's descriptor, without following links and without blocking, and only regular files of bounded size are read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+DEFAULT_STATE_DIRECTORY = Path("/run/kube-vrrp")
+METRICS_FILE = "metrics.json"
+SUFFIX = ".vip.json"
+
+MAXIMUM_FILE_BYTES = 256 * 1024
+"""A VIP with 64 addresses, 64 checks and a full table of heard routers stays below 64 KiB."""
+MAXIMUM_FILES = 4096
+"""Directory entries looked at: whoever may write there must not keep a reader busy for ever."""
+
+StateName = Literal["INIT", "BACKUP", "MASTER", "FAULT"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contribution:
+    """What one tracked check adds to the priority, and why ("httpd not running")."""
+
+    name: str
+    value: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorityParts:
+    """effectivePriority = clamp(base + the contributions' sum, 1, 254); an owner's 255 stays 255."""
+
+    base: int
+    contributions: tuple[Contribution, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitBrain:
+    """Another master that keeps advertising while this router is MASTER; `since` in RFC 3339."""
+
+    source: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardRouter:
+    """A virtual router heard on the link, ours or not: what a VRID can be chosen from."""
+
+    vrid: int
+    version: int
+    family: int
+    source: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """The subnets of the VIP's link in CIDR notation, and who is heard there."""
+
+    subnets: tuple[str, ...] = ()
+    heard: tuple[HeardRouter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualIPState:
+    """The state document of one VIP; fields are named as in the document. See docs/state-file.md.
+
+    Instants are RFC 3339 in UTC with microseconds, as `timestamp` makes them. Empty strings and zeros mean: not known.
+    """
+
+    name: str
+    state: StateName
+    uid: str = ""
+    observedGeneration: int = 0  # noqa: N815 the document's names are the API's
+    effectivePriority: int = 0  # noqa: N815
+    priorityParts: PriorityParts | None = None  # noqa: N815
+    interface: str = ""
+    primaryAddress: str = ""  # noqa: N815
+    virtualRouterID: int = 0  # noqa: N815
+    version: int = 0
+    addresses: tuple[str, ...] = ()
+    since: str = ""
+    reason: str = ""
+    master: str = ""
+    peerPriority: int | None = None  # noqa: N815
+    problems: tuple[str, ...] = ()
+    splitBrain: SplitBrain | None = None  # noqa: N815
+    link: Link = field(default_factory=Link)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A directory entry that is no state document, and why."""
+
+    name: str
+    reason: str
+
+
+def timestamp(seconds: float) -> str:
+    """Unix time as RFC 3339 in UTC with microseconds, which the API server takes as a MicroTime."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class NoStateDirectoryError(OSError):
+    """The state directory does not exist or may not be read; the message is meant for a person."""
+
+
+class StateDirectory:
+    """The directory `path`. Nothing is kept open between calls, so it may be deleted and made again at any time."""
+
+    def __init__(self, path: Path | str = DEFAULT_STATE_DIRECTORY) -> None:
+        self.path = Path(path)
+
+    def create(self) -> None:
+        """Make the directory where it is missing (mode 0755)."""
+        self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+
+    def write(self, state: VirtualIPState) -> None:
+        """Replace the document of a VIP. OSError if the directory cannot be written."""
+        self._replace(file_name(state.name), asdict(state))
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Replace the counters, `metrics.json`."""
+        self._replace(METRICS_FILE, dict(metrics))
+
+    def remove(self, name: str) -> None:
+        """Remove the document of a VIP; it is no error if there is none."""
+        with self._opened() as directory, contextlib.suppress(FileNotFoundError):
+            os.unlink(file_name(name), dir_fd=directory)
+
+    def clear(self) -> None:
+        """Remove every document and the metrics: what a router does as it starts and as it ends."""
+        with self._opened() as directory:
+            for name in _names(directory):
+                if name.endswith((SUFFIX, SUFFIX + ".new")) or name in (METRICS_FILE, METRICS_FILE + ".new"):
+                    with contextlib.suppress(OSError):
+                        os.unlink(name, dir_fd=directory)
+
+    def read_all(self) -> list[VirtualIPState]:
+        """Every readable document, sorted by name."""
+        return self.scan()[0]
+
+    def scan(self) -> tuple[list[VirtualIPState], list[Skipped]]:
+        """Every readable document, sorted by name, and what was skipped. NoStateDirectoryError without a directory."""
+        states: list[VirtualIPState] = []
+        skipped: list[Skipped] = []
+        with self._opened() as directory:
+            for name in _names(directory):
+                if not name.endswith(SUFFIX):
+                    continue
+                document = _load(directory, name)
+                if isinstance(document, str):
+                    skipped.append(Skipped(name=name, reason=document))
+                    continue
+                state = parse_state(document)
+                if isinstance(state, str):
+                    skipped.append(Skipped(name=name, reason=state))
+                elif file_name(state.name) != name:
+                    skipped.append(Skipped(name=name, reason=f"is the document of {state.name}"))
+                else:
+                    states.append(state)
+        return sorted(states, key=lambda state: state.name), skipped
+
+    def read_metrics(self) -> dict[str, Any] | None:
+        """The counters; None if there are none that can be read."""
+        with self._opened() as directory:
+            metrics = _load(directory, METRICS_FILE)
+        return metrics if isinstance(metrics, dict) else None
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        try:
+            directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise NoStateDirectoryError(error.errno, error.strerror, str(self.path)) from error
+        try:
+            yield directory
+        finally:
+            os.close(directory)
+
+    def _replace(self, name: str, document: Mapping[str, Any]) -> None:
+        """Write beside, then rename: a crash leaves the former document, a reader never sees half of one.
+
+        No fsync: the directory is memory-backed, and state is worth nothing after a crash of the machine.
+        """
+        text = json.dumps(document, separators=(",", ":")).encode()
+        temporary = name + ".new"
+        with self._opened() as directory:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=directory)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(temporary, flags, 0o644, dir_fd=directory)
+            with open(fd, "wb") as file:  # noqa: PTH123 a descriptor
+                os.fchmod(fd, 0o644)  # whatever the umask: the agent is another user
+                file.write(text)
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def file_name(name: str) -> str:
+    """The file of a VIP's document. ValueError for a name that is no Kubernetes object name."""
+    if not name or len(name) > 240 or "/" in name or "\0" in name or name.startswith("."):
+        raise ValueError(f"{name!r} cannot be the name of a VirtualIP")
+    return name + SUFFIX
+
+
+def _names(directory: int) -> list[str]:
+    """The first MAXIMUM_FILES entries of the directory."""
+    names: list[str] = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if len(names) >= MAXIMUM_FILES:
+                break
+    return names
+
+
+def _load(directory: int, name: str) -> Any:
+    """The JSON object in a file, or, as text, why there is none. Never blocks and never follows a link."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError as error:
+        return "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be opened: {error.strerror}"
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return "is not a regular file"
+        content = _read(fd)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    finally:
+        os.close(fd)
+    if len(content) > MAXIMUM_FILE_BYTES:
+        return f"has more than {MAXIMUM_FILE_BYTES} bytes"
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return "is not JSON"
+    return document if isinstance(document, dict) else "is not a JSON object"
+
+
+def _read(fd: int) -> bytes:
+    """The file's content, at most one byte more than a document may have."""
+    parts: list[bytes] = []
+    left = MAXIMUM_FILE_BYTES + 1
+    while left > 0 and (part := os.read(fd, left)):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def parse_state(document: Mapping[str, Any]) -> VirtualIPState | str:
+    """A state document as a value, or, as text, what is wrong with it. Unknown fields are ignored."""
+    try:
+        return _state(document)
+    except _WrongTypeError as error:
+        return f"{error.args[0]} has the wrong type"
+
+
+class _WrongTypeError(Exception):
+    """The field of that name is missing though required, or not of its type."""
+
+
+def _state(document: Mapping[str, Any]) -> VirtualIPState:
+    name = _string(document, "name", required=True)
+    state: Any = document.get("state")
+    if not name or state not in get_args(StateName):
+        raise _WrongTypeError("name" if not name else "state")
+    link = _mapping(document, "link")
+    return VirtualIPState(
+        name=name,
+        state=state,
+        uid=_string(document, "uid"),
+        observedGeneration=_integer(document, "observedGeneration"),
+        effectivePriority=_integer(document, "effectivePriority"),
+        priorityParts=_priority_parts(document),
+        interface=_string(document, "interface"),
+        primaryAddress=_string(document, "primaryAddress"),
+        virtualRouterID=_integer(document, "virtualRouterID"),
+        version=_integer(document, "version"),
+        addresses=_strings(document, "addresses"),
+        since=_string(document, "since"),
+        reason=_string(document, "reason"),
+        master=_string(document, "master"),
+        peerPriority=_integer(document, "peerPriority") if document.get("peerPriority") is not None else None,
+        problems=_strings(document, "problems"),
+        splitBrain=_split_brain(document),
+        link=Link(subnets=_strings(link, "subnets"), heard=tuple(_heard(item) for item in _mappings(link, "heard"))),
+    )
+
+
+def _priority_parts(document: Mapping[str, Any]) -> PriorityParts | None:
+    if document.get("priorityParts") is None:
+        return None
+    parts = _mapping(document, "priorityParts")
+    contributions = tuple(
+        Contribution(name=_string(item, "name"), value=_integer(item, "value"), reason=_string(item, "reason"))
+        for item in _mappings(parts, "contributions")
+    )
+    return PriorityParts(base=_integer(parts, "base"), contributions=contributions)
+
+
+def _split_brain(document: Mapping[str, Any]) -> SplitBrain | None:
+    if document.get("splitBrain") is None:
+        return None
+    split = _mapping(document, "splitBrain")
+    return SplitBrain(source=_string(split, "source"), since=_string(split, "since"))
+
+
+def _heard(item: Mapping[str, Any]) -> HeardRouter:
+    return HeardRouter(
+        vrid=_integer(item, "vrid"),
+        version=_integer(item, "version"),
+        family=_integer(item, "family"),
+        source=_string(item, "source"),
+        priority=_integer(item, "priority"),
+    )
+
+
+def _string(document: Mapping[str, Any], name: str, *, required: bool = False) -> str:
+    value = document.get(name, None if required else "")
+    if not isinstance(value, str):
+        raise _WrongTypeError(name)
+    return value
+
+
+def _integer(document: Mapping[str, Any], name: str) -> int:
+    value = document.get(name, 0)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _WrongTypeError(name)
+    return value
+
+
+def _strings(document: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = document.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _WrongTypeError(name)
+    return tuple(value)
+
+
+def _mapping(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = document.get(name, {})
+    if not isinstance(value, dict):
+        raise _WrongTypeError(name)
+    return value
+
+
+def _mappings(document: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], ...]:
+    value = document.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise _WrongTypeError(name)
+    return tuple(value)

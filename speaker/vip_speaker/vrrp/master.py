@@ -1,0 +1,161 @@
+"""MASTER: serve the addresses, advertise on a fixed grid (RFC 9568 section 6.4.3; SM-30 to SM-41).
+
+Nothing that is received moves the grid. Replies that a neighbour provokes are extra and limited, and no announcement
+hangs on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from vip_speaker.vrrp.change import reconfigured_master
+from vip_speaker.vrrp.entry import (
+    Step,
+    advertise,
+    forget_former,
+    heard_former,
+    listen,
+    lose_to,
+    notes_on,
+)
+from vip_speaker.vrrp.planned import leave
+from vip_speaker.vrrp.timing import next_grid_instant_ns, own_master_down_interval_ns, take_token
+from vip_speaker.vrrp.types import (
+    CENTISECOND,
+    RELEASE_PRIORITY,
+    Action,
+    AddressesExpired,
+    Advertisement,
+    AnnouncementSeen,
+    Cause,
+    Config,
+    Event,
+    Failed,
+    FaultState,
+    Heard,
+    Identity,
+    MasterState,
+    Note,
+    Noted,
+    OtherVersionHeard,
+    Reconfigured,
+    Recovered,
+    RemoveAddresses,
+    Role,
+    Shutdown,
+    Silence,
+    Startup,
+    StopAnnouncing,
+    Tick,
+    Transition,
+)
+
+
+def step_master(config: Config, state: MasterState, event: Event, now_ns: int) -> Step:
+    """One event in MASTER."""
+    match event:
+        case Heard():
+            return _heard(config, state, event, now_ns)
+        case Tick():
+            return _tick(config, state, now_ns)
+        case OtherVersionHeard():
+            return state, (Noted(note=Note.VERSION_MISMATCH, source=event.source),)
+        case Reconfigured():
+            return reconfigured_master(config, state, event.previous, now_ns)
+        case Failed():
+            return FaultState(reason=event.reason), (
+                advertise(config, priority=RELEASE_PRIORITY),
+                StopAnnouncing(),
+                RemoveAddresses(),
+                Transition(before=Role.MASTER, after=Role.FAULT, cause=Cause.FAILED),
+            )
+        case Shutdown():
+            return leave(config, now_ns, at_once=event.at_once, last_sent_interval_ns=state.last_sent_interval_ns)
+        case AddressesExpired():
+            return listen(config, now_ns, cause=Cause.ADDRESSES_EXPIRED, former=state.former)
+        case Startup() | Recovered() | AnnouncementSeen():
+            return state, ()
+        case _:
+            assert_never(event)
+
+
+def _tick(config: Config, state: MasterState, now_ns: int) -> Step:
+    state = replace(state, former=forget_former(state.former, now_ns))
+    late_ns = now_ns - state.advert_at_ns
+    if late_ns < 0:
+        return state, ()
+    if late_ns > own_master_down_interval_ns(config):
+        # Somebody else may be master by now: hear who, before claiming anything.
+        return listen(config, now_ns, cause=Cause.STALLED, former=state.former)
+    squeeze = state.squeeze if state.squeeze is not None and now_ns < state.squeeze.until_ns else None
+    interval_ns = config.advertisement_interval_ns if squeeze is None else CENTISECOND
+    noted: tuple[Action, ...] = (Noted(note=Note.ADVERT_LATE),) if 2 * late_ns > interval_ns else ()
+    state = replace(
+        state,
+        advert_at_ns=next_grid_instant_ns(state.advert_at_ns, interval_ns=interval_ns, now_ns=now_ns),
+        squeeze=squeeze,
+        last_sent_interval_ns=interval_ns,
+    )
+    return state, (advertise(config, interval_ns=interval_ns), *noted)
+
+
+def _heard(config: Config, state: MasterState, event: Heard, now_ns: int) -> Step:
+    advertisement = event.advertisement
+    if event.former:
+        if state.former is None:
+            return state, ()
+        state = replace(state, former=heard_former(config, state.former, now_ns))
+    if advertisement.priority == RELEASE_PRIORITY:
+        return _reply(config, state, event, now_ns)
+    notes = notes_on(config, advertisement, former=event.former)
+    ours = (config.priority, int(config.primary_address))
+    theirs = (advertisement.priority, int(advertisement.source))
+    if theirs > ours:
+        state_after, actions = _lose(config, state, event, now_ns)
+    elif theirs == ours:
+        # SM-40: neither greater nor less, and an answer would be answered for ever.
+        return state, (*notes, Noted(note=Note.DUPLICATE_ADDRESS, source=advertisement.source))
+    else:
+        state_after, actions = _reply(config, state, event, now_ns)
+        notes = (*notes, Noted(note=Note.ANOTHER_MASTER, source=advertisement.source))
+    return state_after, (*actions, *notes)
+
+
+def _reply(config: Config, state: MasterState, event: Heard, now_ns: int) -> Step:
+    """SM-36, SM-38: say at once that we are master, in version 2 too; extra to the grid, and limited.
+
+    It goes out under the identity that was heard, or the other router would not hear it.
+    """
+    bucket = take_token(state.bucket, now_ns)
+    if bucket is None:
+        return state, (Noted(note=Note.REPLY_SUPPRESSED, source=event.advertisement.source),)
+    identity = _identity_of(config, state, event)
+    interval_ns = CENTISECOND if state.squeeze is not None and not event.former else None
+    return replace(state, bucket=bucket), (advertise(config, identity=identity, interval_ns=interval_ns),)
+
+
+def _identity_of(config: Config, state: MasterState, event: Heard) -> Identity:
+    """The identity under which the sender of `event` hears us."""
+    return state.former.identity if event.former and state.former is not None else config.identity
+
+
+def _lose(config: Config, state: MasterState, event: Heard, now_ns: int) -> Step:
+    """SM-37: one last advertisement, so that a keepalived announces again; then silent until the winner has."""
+    advertisement = event.advertisement
+    backup = lose_to(config, event, now_ns, former=state.former)
+    identity = _identity_of(config, state, event)
+    return backup, (
+        Silence(),
+        advertise(config, identity=identity),
+        Transition(
+            before=Role.MASTER,
+            after=Role.BACKUP,
+            cause=_superior(config, advertisement),
+            source=advertisement.source,
+        ),
+    )
+
+
+def _superior(config: Config, advertisement: Advertisement) -> Cause:
+    return Cause.HIGHER_PRIORITY if advertisement.priority > config.priority else Cause.HIGHER_ADDRESS

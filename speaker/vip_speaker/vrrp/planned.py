@@ -1,0 +1,203 @@
+"""Planned moves: a master that leaves, or offers its place, keeps serving until somebody else does.
+
+LEAVING: on Shutdown a master sends priority 0 at once (SM-34) and enters Initialize when a successor serves or nobody
+will. YIELDING: a demoted master where a squeeze cannot work, version 2 and peers that do not preempt. Both hold the
+addresses: answering, and silently from the successor's first advertisement on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from vip_speaker.vrrp.entry import (
+    Step,
+    advertise,
+    announced,
+    enter_backup,
+    enter_master,
+    forget_former,
+    hand_over,
+    listen,
+    lose_to,
+    narrowed,
+)
+from vip_speaker.vrrp.timing import SUCCESSOR_MARGIN_NS, longest_skew_ns, own_master_down_interval_ns
+from vip_speaker.vrrp.types import (
+    CENTISECOND,
+    RELEASE_PRIORITY,
+    AddAddresses,
+    AddressesExpired,
+    Announce,
+    AnnouncementSeen,
+    Cause,
+    Config,
+    Event,
+    Failed,
+    FaultState,
+    Handover,
+    Heard,
+    InitState,
+    IPAddress,
+    LeavingState,
+    MasterState,
+    Note,
+    Noted,
+    OtherVersionHeard,
+    Reconfigured,
+    Recovered,
+    RemoveAddresses,
+    Role,
+    SendAdvertisement,
+    Shutdown,
+    Silence,
+    Startup,
+    StopAnnouncing,
+    Tick,
+    Transition,
+    YieldingState,
+)
+
+
+def successor_wait_ns(config: Config, *, last_sent_interval_ns: int) -> int:
+    """How long after priority 0 a successor may still come: the longest skew of any peer, and a margin.
+
+    In version 3 that is a whole interval, although a squeeze went before: a peer that lost it still waits by the
+    interval it learned earlier, which is the one in force or one that was just shortened.
+    """
+    interval_ns = max(config.advertisement_interval_ns, last_sent_interval_ns)
+    return longest_skew_ns(version=config.identity.version, interval_ns=interval_ns) + SUCCESSOR_MARGIN_NS
+
+
+def farewell(config: Config, *, priority: int) -> tuple[SendAdvertisement, ...]:
+    """Priority 0; in version 3 after a squeeze at `priority`, so that the successor's skew is that of 10 ms."""
+    if config.identity.version == 2:
+        return (advertise(config, priority=RELEASE_PRIORITY),)
+    return (
+        advertise(config, priority=priority, interval_ns=CENTISECOND),
+        advertise(config, priority=RELEASE_PRIORITY, interval_ns=CENTISECOND),
+    )
+
+
+def leave(config: Config, now_ns: int, *, at_once: bool, last_sent_interval_ns: int) -> Step:
+    """Shutdown of a master (SM-34), an owner too."""
+    sent = farewell(config, priority=config.priority)
+    if at_once:
+        state, actions = _gone(Cause.SHUTDOWN)
+        return state, (*sent, StopAnnouncing(), *actions)
+    until_ns = now_ns + successor_wait_ns(config, last_sent_interval_ns=last_sent_interval_ns)
+    return LeavingState(until_ns=until_ns), (*sent, StopAnnouncing())
+
+
+def step_leaving(config: Config, state: LeavingState, event: Event, now_ns: int) -> Step:
+    """One event while leaving; the end is INIT, unless Startup comes first."""
+    match event:
+        case Heard():
+            if event.advertisement.priority == RELEASE_PRIORITY or state.handover is not None:
+                return state, ()
+            handover = hand_over(config, now_ns, successor=event.advertisement.source)
+            return replace(state, handover=handover), (Silence(),)
+        case AnnouncementSeen():
+            if state.handover is None:
+                return state, ()
+            return _waiting(state, state.handover, announced(state.handover, event.address))
+        case Reconfigured():
+            if state.handover is None:
+                return state, ((AddAddresses(),) if config.addresses != event.previous.addresses else ())
+            return _waiting(state, state.handover, narrowed(state.handover, config))
+        case Tick():
+            if state.handover is not None:
+                return _waiting(state, state.handover, None) if now_ns >= state.handover.until_ns else (state, ())
+            return _gone(Cause.NO_SUCCESSOR) if now_ns >= state.until_ns else (state, ())
+        case Startup():
+            return _stay(config, state, now_ns)
+        case Shutdown():
+            return _gone(Cause.SHUTDOWN) if event.at_once else (state, ())
+        case Failed():
+            return _gone(Cause.FAILED)
+        case AddressesExpired():
+            return _gone(Cause.ADDRESSES_EXPIRED)
+        case OtherVersionHeard() | Recovered():
+            return state, ()
+        case _:
+            assert_never(event)
+
+
+def _waiting(state: LeavingState, before: Handover, after: Handover | None) -> Step:
+    """The handover went from `before` to `after`; None: the successor serves, or had its time."""
+    if after is None:
+        return _gone(Cause.SUCCEEDED, before.successor)
+    return replace(state, handover=after), ()
+
+
+def _gone(cause: Cause, source: IPAddress | None = None) -> Step:
+    transition = Transition(before=Role.MASTER, after=Role.INIT, cause=cause, source=source)
+    return InitState(), (RemoveAddresses(), transition)
+
+
+def _stay(config: Config, state: LeavingState, now_ns: int) -> Step:
+    """Started again before it was gone: still master if nobody came, otherwise a BACKUP that finishes the handover."""
+    if state.handover is None:
+        return enter_master(config, now_ns), (advertise(config), Announce(takeover=False))
+    backup = replace(enter_backup(config, now_ns, was_master=True), handover=state.handover)
+    transition = Transition(before=Role.MASTER, after=Role.BACKUP, cause=Cause.STARTED, source=state.handover.successor)
+    return backup, (transition,)
+
+
+def offer(config: Config, previous: Config, state: MasterState, now_ns: int) -> Step:
+    """Demoted from the priority of `previous`: give up by priority 0, and serve on until somebody answers."""
+    until_ns = now_ns + successor_wait_ns(config, last_sent_interval_ns=state.last_sent_interval_ns)
+    yielding = YieldingState(until_ns=until_ns, bucket=state.bucket, former=state.former)
+    return yielding, farewell(config, priority=previous.priority)
+
+
+def resume(config: Config, state: YieldingState, now_ns: int) -> tuple[MasterState, SendAdvertisement]:
+    """Nobody came, or nobody is asked any more: advertise again. The addresses never left."""
+    master = replace(enter_master(config, now_ns, former=state.former), bucket=state.bucket)
+    return master, advertise(config)
+
+
+def step_yielding(config: Config, state: YieldingState, event: Event, now_ns: int) -> Step:
+    """One event while a demoted master waits for an answer; Reconfigured is the caller's (it may ask again)."""
+    match event:
+        case Heard():
+            return _answered(config, state, event, now_ns)
+        case Tick():
+            return _tick_yielding(config, state, now_ns)
+        case OtherVersionHeard():
+            return state, (Noted(note=Note.VERSION_MISMATCH, source=event.source),)
+        case Failed():
+            return FaultState(reason=event.reason), (
+                StopAnnouncing(),
+                RemoveAddresses(),
+                Transition(before=Role.MASTER, after=Role.FAULT, cause=Cause.FAILED),
+            )
+        case Shutdown():
+            return leave(config, now_ns, at_once=event.at_once, last_sent_interval_ns=0)
+        case AddressesExpired():
+            return listen(config, now_ns, cause=Cause.ADDRESSES_EXPIRED, former=state.former)
+        case Startup() | Recovered() | AnnouncementSeen() | Reconfigured():
+            return state, ()
+        case _:
+            assert_never(event)
+
+
+def _answered(config: Config, state: YieldingState, event: Heard, now_ns: int) -> Step:
+    """Whoever answers is the master now, also a worse one: it is preempted in the usual way, not fought over."""
+    if event.advertisement.priority == RELEASE_PRIORITY or (event.former and state.former is None):
+        return state, ()
+    backup = lose_to(config, event, now_ns, former=state.former)
+    transition = Transition(
+        before=Role.MASTER, after=Role.BACKUP, cause=Cause.DEMOTED, source=event.advertisement.source
+    )
+    return backup, (Silence(), transition)
+
+
+def _tick_yielding(config: Config, state: YieldingState, now_ns: int) -> Step:
+    state = replace(state, former=forget_former(state.former, now_ns))
+    if now_ns < state.until_ns:
+        return state, ()
+    if now_ns - state.until_ns > own_master_down_interval_ns(config):
+        return listen(config, now_ns, cause=Cause.STALLED, former=state.former)
+    master, sent = resume(config, state, now_ns)
+    return master, (sent,)
