@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from vip_speaker.announcements import Announcer
-from vip_speaker.link import AnnouncementSocket, LinkError, LinkSocket
+from vip_speaker.link.announcements import AnnouncementSocket
+from vip_speaker.link.sockets import LinkError, LinkSocket
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp.types import SECOND, Advertisement, IPAddress
-from vip_speaker.wire import Decoder, Discard, DiscardReason, Received, admit
+from vip_speaker.wire.admission import OtherVersion, admit, remarks
+from vip_speaker.wire.decoder import Decoder
+from vip_speaker.wire.discard import Discard, DiscardReason
+from vip_speaker.wire.received import Received
 
 if TYPE_CHECKING:
     from vip_speaker.router.channel import Channel
@@ -60,6 +64,7 @@ class ActiveLink:
         self.name = name
         self.opened_at_ns = loop.now_ns()
         self.discarded: Counter[str] = Counter()
+        self.remarks: Counter[str] = Counter()
         self.received = 0
         self.sent = 0
         self.heard: dict[HeardKey, tuple[int, int]] = {}
@@ -89,7 +94,8 @@ class ActiveLink:
         self.sent += 1
 
     def attach(self, channel: Channel, listener: Listener) -> None:
-        """From here on `listener` gets what is admitted under `channel`."""
+        """From here on `listener` gets what is admitted under `channel`. LinkError where the link lacks the IP version."""
+        self._socket.join(channel.family)
         self._channels.setdefault(channel.key, []).append((channel, listener))
 
     def detach(self, channel: Channel) -> None:
@@ -120,17 +126,19 @@ class ActiveLink:
         if not channels:
             self.discarded[DiscardReason.UNKNOWN_VRID] += 1
             return
-        refused: Discard | None = None
+        refusal: Discard | OtherVersion | None = None
         for channel, listener in channels:
-            refusal = admit(decoded, channel.expectation)
-            if refusal is None:
+            verdict = admit(decoded, channel.expectation)
+            if verdict is None:
+                self.remarks.update(remarks(decoded, channel.expectation))
                 listener.heard(decoded, channel)
                 return
-            refused = refused or refusal
-        assert refused is not None
-        self.discarded[refused.reason] += 1
-        if refused.reason is DiscardReason.VERSION:
+            refusal = refusal or verdict
+        if isinstance(refusal, OtherVersion):
+            self.discarded[DiscardReason.VERSION] += 1
             channels[0][1].other_version_heard(decoded)
+        elif refusal is not None:
+            self.discarded[refusal.reason] += 1
 
     def _remember(self, advertisement: Advertisement) -> None:
         key = HeardKey(vrid=advertisement.vrid, version=advertisement.version, source=advertisement.source)

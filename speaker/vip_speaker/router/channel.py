@@ -10,11 +10,12 @@ from ipaddress import IPv4Address
 from socket import AF_INET, AF_INET6
 
 from vip_speaker import will
-from vip_speaker.link import UnicastSocket
+from vip_speaker.link.sockets import UnicastSocket
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.resolution import Resolved
 from vip_speaker.vrrp.types import IPAddress
-from vip_speaker.wire import Expectation, encode_frame, encode_packet
+from vip_speaker.wire.admission import Expectation
+from vip_speaker.wire.advertisement import encode_frame, encode_packet
 
 # An instance says few things: its priority, 0, and both again while it squeezes. Trackers add a few; the rest is history.
 _MAX_CACHED = 32
@@ -37,9 +38,11 @@ class Channel:
         self.expectation = Expectation(
             version=self.identity.version,
             vrid=self.identity.vrid,
+            family=self.family,
+            interval_ns=resolved.config.advertisement_interval_ns,
             password=self._password,
-            interval_ns=self.identity.advertisement_interval_ns,
             peers=None if resolved.peers is None else frozenset(resolved.peers),
+            own_addresses=resolved.own_addresses,
             addresses=frozenset(resolved.advertised),
         )
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from vip_api.model import Announcements, VirtualAddress
 from vip_speaker import will
-from vip_speaker.kernel import Assigned, KernelError
+from vip_speaker.kernel import Assigned, KernelError, removal_requests
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp.types import MS, SECOND, IPAddress
-from vip_speaker.wire import gratuitous_arp, unsolicited_advertisement
+from vip_speaker.wire.neighbour import gratuitous_arp, unsolicited_advertisement
 
 if TYPE_CHECKING:
     from vip_speaker.router.activelink import ActiveLink, Listener
@@ -58,14 +58,12 @@ class Holding:
         wanted = self._wanted()
         self.assigned = tuple(one for one in self.assigned if one not in wanted) + wanted
         self._services.holdings_changed()
-        try:
-            self._services.kernel.add(wanted, lifetime_s=self.lifetime_s)
-        except KernelError as error:
-            log.error("cannot hold the addresses: %s", error, extra={"vip": self._name})
-            self.problem = f"cannot hold the addresses: {error}"
-            self._services.loop.others.set(self._retry, self._services.loop.now_ns() + _RETRY_NS)
-        else:
-            self.problem = ""
+        failures = self._services.kernel.add(wanted, self.lifetime_s)
+        problem = "; ".join(str(failure.error) for failure in failures)
+        if problem and problem != self.problem:
+            log.error("cannot hold the addresses: %s", problem, extra={"vip": self._name})
+        self.problem = problem
+        self._services.loop.others.set(self._retry, self._services.loop.now_ns() + _RETRY_NS if problem else None)
         self._watch()
 
     def drop_unwanted(self) -> None:
@@ -125,17 +123,20 @@ class Holding:
         """The requests that take the addresses off, ready-made for the guard."""
         return [
             will.NetlinkRequest(protocol=will.NETLINK_ROUTE, data=request)
-            for request in self._services.kernel.removal_requests(self.assigned)
+            for request in removal_requests(self.assigned)
         ]
 
     def _wanted(self) -> tuple[Assigned, ...]:
-        return self._services.kernel.plan_addresses(self._ifindex, self._addresses)
+        kernel = self._services.kernel
+        link = kernel.links.get(self._ifindex)
+        if link is None:
+            return ()
+        addresses = ((address.ip, address.prefix_length) for address in self._addresses)
+        return kernel.plan_addresses(link, addresses, parent=kernel.links.get(link.parent))
 
     def _remove(self, assigned: tuple[Assigned, ...]) -> None:
-        try:
-            self._services.kernel.remove(assigned)
-        except KernelError as error:
-            log.error("cannot remove the addresses: %s", error, extra={"vip": self._name})
+        for failure in self._services.kernel.remove(assigned):
+            log.error("cannot remove an address: %s", failure.error, extra={"vip": self._name})
 
     def _unsilence(self, assigned: tuple[Assigned, ...]) -> None:
         if not self.silenced:

@@ -16,7 +16,7 @@ from typing import assert_never
 from vip_api.model import VirtualIP
 from vip_speaker import will
 from vip_speaker.kernel import Link
-from vip_speaker.link import LinkError
+from vip_speaker.link.sockets import LinkError
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.channel import Channel
 from vip_speaker.router.explain import explain
@@ -157,7 +157,7 @@ class Instance:
             self._start_if_ready()
             return
         previous_config, previous_channel = self.config, self._channel
-        link = self._services.active_link(resolved.link.ifindex, resolved.link.name)
+        link = self._services.active_link(resolved.ifindex, resolved.interface)
         source_mac, ifindex = self._link_layer(resolved)
         unicast = None if resolved.peers is None else self._services.unicast_socket(resolved.config.primary_address.version)
         channel = Channel(resolved, link, source_mac=source_mac, unicast=unicast)
@@ -187,9 +187,10 @@ class Instance:
     def _link_layer(self, resolved: Resolved) -> tuple[str, int]:
         """The source MAC of what we send, and the link that the addresses go on."""
         if not resolved.virtual_mac:
-            return resolved.link.mac, resolved.link.ifindex
+            return resolved.mac, resolved.ifindex
+        kernel = self._services.kernel
         family = resolved.config.primary_address.version
-        virtual = self._services.kernel.create_virtual_mac(resolved.link, resolved.config.identity.vrid, family)
+        virtual = kernel.create_virtual_mac(kernel.links[resolved.ifindex], resolved.config.identity.vrid, family)
         return virtual.mac, virtual.ifindex
 
     def _keep_former(self, identity: Identity, channel: Channel) -> None:

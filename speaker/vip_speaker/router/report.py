@@ -64,3 +64,30 @@ def _split_brain(instance: Instance) -> statefile.SplitBrain | None:
     if instance.role is not Role.MASTER or other is None or other.last_ns - other.first_ns < _SPLIT_BRAIN_AFTER_NS:
         return None
     return statefile.SplitBrain(source=str(other.source), since=statefile.timestamp(other.since))
+
+
+def metrics_document(
+    instances: Iterable[Instance], links: Iterable[ActiveLink], loop: Loop
+) -> dict[str, dict[str, object] | float]:
+    """Counters since start, per VIP and per link, for the agent to serve."""
+    return {
+        "virtualips": {
+            one.name: {
+                "state": one.role.value,
+                "effectivePriority": one.config.priority if one.config else 0,
+                **one.counters,
+                "notes": {note.name.lower(): count for note, count in one.notes.counts.items()},
+            }
+            for one in instances
+        },
+        "links": {
+            link.name: {
+                "packets_sent": link.sent,
+                "adverts_received": link.received,
+                "discarded": dict(link.discarded),
+                "remarks": dict(link.remarks),
+            }
+            for link in links
+        },
+        "worst_lateness_seconds": loop.worst_lateness_ns / SECOND,
+    }

@@ -35,9 +35,12 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """Everything that one virtual router on one link needs."""
+    """Everything that one virtual router on one link needs. `own_addresses` are the node's on that link, without VIPs."""
 
-    link: Link
+    ifindex: int
+    interface: str
+    mac: str
+    own_addresses: frozenset[IPAddress]
     config: Config
     addresses: tuple[VirtualAddress, ...]
     advertised: tuple[IPAddress, ...]
@@ -52,12 +55,17 @@ Resolution = Waiting | Unusable | Resolved
 class KernelView(Protocol):
     """What resolution asks of the kernel."""
 
+    @property
+    def own_addresses(self) -> frozenset[IPAddress]:
+        """The virtual addresses that we put on links."""
+        ...
+
     def find_interface(self, patterns: tuple[str, ...], address: IPAddress) -> Link | None:
         """The first link that matches a name or glob; without any, the one whose subnet holds `address`."""
         ...
 
-    def primary_address(self, link: Link, family: int) -> IPAddress | None:
-        """The source of advertisements on `link` in IP version `family`."""
+    def primary_address(self, link: Link, version: int) -> IPAddress | None:
+        """The source of advertisements on `link` in IP version `version`."""
         ...
 
 
@@ -104,7 +112,10 @@ def resolve(
         better_peer_named=assignment is not None and any(peer.priority > effective for peer in assignment.peers),
     )
     return Resolved(
-        link=link,
+        ifindex=link.ifindex,
+        interface=link.name,
+        mac=link.mac,
+        own_addresses=frozenset(one.ip for one in link.addresses) - kernel.own_addresses,
         config=config,
         addresses=spec.addresses,
         advertised=tuple(a.ip for a in spec.addresses if a.ip.version == first.version),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from vip_speaker.kernel import Kernel
-    from vip_speaker.link import UnicastSocket
+    from vip_speaker.link.sockets import UnicastSocket
     from vip_speaker.router.activelink import ActiveLink
     from vip_speaker.router.instance import Instance
     from vip_speaker.router.loop import Loop

@@ -1,0 +1,103 @@
+"""`python -m vip_speaker.router`: the router process, started by the guard with the same arguments."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from vip_speaker.kernel import Kernel, KernelError, Record
+from vip_speaker.router.cleanup import Cleanup
+from vip_speaker.router.daemon import Daemon, Settings
+from vip_speaker.router.logs import configure
+from vip_speaker.router.loop import Loop
+from vip_speaker.router.notify import notify
+from vip_speaker.router.outlet import Outlet
+from vip_speaker.router.scheduling import settle_memory, take_rights
+from vip_speaker.router.strict import strict_problems
+from vip_speaker.statefile import StateDirectory
+from vip_speaker.vrrp.types import MS
+from vip_speaker.will import Will
+
+log = logging.getLogger("vip_speaker")
+
+# How often the end of a leave is looked for, once it was asked for.
+_STOP_POLL_S = 0.005
+
+
+def main(argv: list[str]) -> int:
+    """Run until told to leave. 0: left as asked; 2: a document, the host or our rights do not allow to start."""
+    arguments = _parse(argv)
+    configure(log_format=arguments.log_format, level=arguments.log_level)
+    settings = Settings(
+        config=Path(arguments.config),
+        state_dir=Path(arguments.state_dir),
+        node=arguments.node,
+        address_lifetime_s=None if arguments.address_lifetime == "auto" else int(arguments.address_lifetime),
+    )
+    try:
+        if os.geteuid() != 0:
+            raise KernelError("the router must run as root: it adds addresses and opens packet sockets")
+        if not settings.config.exists():
+            raise KernelError(f"--config {settings.config}: no such file or directory")
+        kernel = Kernel.open()
+        problems = strict_problems(settings.config, kernel)
+    except KernelError as error:
+        problems = [str(error)]
+    for problem in problems:
+        sys.stderr.write(f"vip-speaker: {problem}\n")
+    if problems:
+        return 2
+    asyncio.run(_run(settings, kernel))
+    return 0
+
+
+async def _run(settings: Settings, kernel: Kernel) -> None:
+    loop = Loop()
+    log.info("%s", take_rights())
+    state_directory = StateDirectory(settings.state_dir)
+    record = Record(settings.state_dir / "held")
+    swept = kernel.sweep(record)
+    if swept:
+        log.warning("removed what an earlier run left behind: %s", ", ".join(map(str, swept)))
+    outlet = Outlet(loop, kernel, state_directory)
+    cleanup = Cleanup(loop, kernel, record=record, will=Will.from_environment())
+    daemon = Daemon(settings, loop, kernel, cleanup, outlet)
+    outlet.start()
+    cleanup.start()
+    daemon.start()
+    loop.rearm()
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, lambda: loop.call_soon(daemon.stop))
+    running.add_signal_handler(signal.SIGHUP, lambda: loop.call_soon(daemon.reload))
+    settle_memory()
+    notify("READY=1")
+    while not daemon.stopped:
+        await daemon.wait_stopping()
+        await asyncio.sleep(_STOP_POLL_S)
+        loop.call_soon(daemon.refresh)
+    outlet.flush()
+    kernel.close()
+    log.info("left")
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="vip-speaker router")
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--state-dir", default="/run/kube-vrrp")
+    parser.add_argument("--node", default=socket.gethostname())
+    parser.add_argument("--address-lifetime", default="auto")
+    parser.add_argument("--log-format", choices=("plain", "json"), default="plain")
+    parser.add_argument("--log-level", default="info")
+    parser.add_argument("--grace", type=float, default=None)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

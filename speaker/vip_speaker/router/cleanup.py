@@ -1,0 +1,98 @@
+"""What others need to clean up after us: the record for our next start, the last will for the guard, the renewals.
+
+An address is in the record and in the will before it is on the link, and leaves them after it was taken off.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from vip_speaker.kernel import Assigned, Kernel, Record
+from vip_speaker.router.instance import Instance
+from vip_speaker.router.loop import Loop
+from vip_speaker.router.timers import Deadline
+from vip_speaker.vrrp.types import SECOND
+from vip_speaker.will import Entry, Will, WillTooLargeError
+
+log = logging.getLogger(__name__)
+
+
+class Cleanup:
+    """Record, last will and lifetimes of everything that the instances hold."""
+
+    def __init__(self, loop: Loop, kernel: Kernel, *, record: Record, will: Will | None) -> None:
+        self._loop = loop
+        self._kernel = kernel
+        self._record = record
+        self._will = will
+        self._beat = Deadline(self._beat_now)
+        self._renew = Deadline(self._renew_now)
+        self._lifetimes: dict[int, list[Assigned]] = {}
+        self._recorded: frozenset[Assigned] = frozenset()
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._beat_now(self._loop.now_ns())
+
+    def set_intervals(self, instances: Iterable[Instance]) -> None:
+        """Tell the guard how soon silence of ours matters."""
+        intervals = [one.config.advertisement_interval_ns for one in instances if one.config is not None]
+        if self._will is not None:
+            self._will.fastest_interval_ns = min(intervals, default=0)
+            self._beat_now(self._loop.now_ns())
+
+    def rewrite(self, instances: Iterable[Instance]) -> None:
+        """Write anew what is held now."""
+        holders = [one for one in instances if one.holding.assigned]
+        self._rewrite_record(holders)
+        self._rewrite_will(holders)
+        self._lifetimes = {}
+        for one in holders:
+            if one.holding.lifetime_s is not None:
+                self._lifetimes.setdefault(one.holding.lifetime_s, []).extend(one.holding.assigned)
+        self._schedule_renewal()
+
+    def _rewrite_record(self, holders: list[Instance]) -> None:
+        held = frozenset(assigned for one in holders for assigned in one.holding.assigned)
+        if held == self._recorded:
+            return
+        try:
+            self._record.write(sorted(held))
+        except OSError as error:
+            log.error("cannot record the addresses held: %s", error)
+        else:
+            self._recorded = held
+
+    def _rewrite_will(self, holders: list[Instance]) -> None:
+        if self._will is None:
+            return
+        removals: list[Entry] = []
+        farewells: list[Entry] = []
+        for one in holders:
+            requests, advertisements = one.will_entries()
+            removals += requests
+            farewells += advertisements
+        try:
+            self._will.write(removals + farewells)
+        except WillTooLargeError as error:
+            log.error("the guard will only take addresses off: %s", error)
+            self._will.write(removals)
+
+    def _schedule_renewal(self) -> None:
+        if not self._lifetimes:
+            self._loop.others.set(self._renew, None)
+        elif self._renew.at_ns is None:
+            self._loop.others.set(self._renew, self._loop.now_ns() + min(self._lifetimes) * SECOND // 3)
+
+    def _renew_now(self, _now_ns: int) -> None:
+        """Renew everything at a third of the shortest lifetime. What ran out meanwhile is told by the kernel's event."""
+        for lifetime_s, assigned in self._lifetimes.items():
+            for failure in self._kernel.renew(assigned, lifetime_s):
+                log.warning("an address was not renewed: %s", failure.error)
+        self._schedule_renewal()
+
+    def _beat_now(self, now_ns: int) -> None:
+        if self._will is not None:
+            self._will.beat(now_ns)
+            self._loop.others.set(self._beat, now_ns + self._will.beat_period_ns)

@@ -1,0 +1,147 @@
+"""What the router says of itself: a state file per VIP, metrics, and the line in `systemctl status`.
+
+Written after the turn in which something changed, never in the middle of it; only what differs from what was written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from vip_speaker import statefile
+from vip_speaker.kernel import Kernel
+from vip_speaker.router.activelink import ActiveLink
+from vip_speaker.router.instance import Instance
+from vip_speaker.router.loop import Loop
+from vip_speaker.router.manifests import Manifest
+from vip_speaker.router.notify import notify
+from vip_speaker.router.report import LISTEN_NS, link_document, metrics_document, state_document
+from vip_speaker.router.timers import Deadline
+from vip_speaker.vrrp.types import SECOND, InitState, Role
+
+log = logging.getLogger(__name__)
+
+_METRICS_EVERY_NS = 5 * SECOND
+
+
+class Outlet:
+    """Keeps the state directory current. A directory that cannot be written costs a log line, never an election."""
+
+    def __init__(self, loop: Loop, kernel: Kernel, directory: statefile.StateDirectory) -> None:
+        self._loop = loop
+        self._kernel = kernel
+        self._directory = directory
+        self._instances: dict[str, Instance] = {}
+        self._links: dict[int, ActiveLink] = {}
+        self._problems: dict[str, tuple[str, ...]] = {}
+        self._bad: dict[str, statefile.VirtualIPState] = {}
+        self._written: dict[str, statefile.VirtualIPState] = {}
+        self._stale: set[str] = set()
+        self._told = ""
+        self._complained = False
+        self._flush = Deadline(self._flush_now)
+        self._metrics = Deadline(self._write_metrics)
+
+    def start(self) -> None:
+        """Take the directory over: what an earlier process left there is gone."""
+        self._attempt(self._directory.create)
+        self._attempt(self._directory.clear)
+        self._write_metrics(self._loop.now_ns())
+
+    def link_opened(self, link: ActiveLink) -> None:
+        """A link is listened to; after a while we know who is there."""
+        self._links[link.ifindex] = link
+        listened = Deadline(lambda _now_ns: self._all_stale())
+        self._loop.others.set(listened, link.opened_at_ns + LISTEN_NS)
+
+    def link_closed(self, link: ActiveLink) -> None:
+        """A link is no longer listened to."""
+        self._links.pop(link.ifindex, None)
+
+    def changed(self, instance: Instance) -> None:
+        """The state of `instance` may differ from its file."""
+        self._instances[instance.name] = instance
+        self._stale.add(instance.name)
+        self._loop.others.set(self._flush, self._loop.now_ns())
+
+    def removed(self, name: str) -> None:
+        """The VIP is released and its document gone."""
+        self._instances.pop(name, None)
+        self._stale.add(name)
+        self._loop.others.set(self._flush, self._loop.now_ns())
+
+    def documents(self, manifests: Mapping[str, Manifest], problems: tuple[str, ...]) -> None:
+        """What is wrong in the documents now; a VIP that never had a good one is FAULT with that as the reason."""
+        self._problems = {name: manifest.problems for name, manifest in manifests.items()}
+        self._bad = {
+            name: statefile.VirtualIPState(
+                name=name, state="FAULT", reason="; ".join(manifest.problems), problems=manifest.problems
+            )
+            for name, manifest in manifests.items()
+            if manifest.vip is None
+        }
+        if problems:
+            log.debug("%d problems that belong to no VIP", len(problems))
+        self._all_stale()
+
+    def flush(self) -> None:
+        """Write at once what is stale; before the process ends."""
+        self._flush_now(self._loop.now_ns())
+
+    def _all_stale(self) -> None:
+        self._stale.update(self._instances, self._bad, self._written)
+        self._loop.others.set(self._flush, self._loop.now_ns())
+
+    def _flush_now(self, _now_ns: int) -> None:
+        stale, self._stale = self._stale, set()
+        for name in sorted(stale):
+            self._write(name)
+        self._tell_service_manager()
+
+    def _write(self, name: str) -> None:
+        state = self._state_of(name)
+        if state is None:
+            if self._written.pop(name, None) is not None:
+                self._attempt(lambda: self._directory.remove(name))
+        elif state != self._written.get(name) and self._attempt(lambda: self._directory.write(state)):
+            self._written[name] = state
+
+    def _state_of(self, name: str) -> statefile.VirtualIPState | None:
+        instance = self._instances.get(name)
+        if instance is None:
+            return self._bad.get(name)
+        link = None
+        if isinstance(instance.state, InitState) and instance.link is not None:
+            link = self._heard_on(instance.link)
+        return state_document(instance, link, self._problems.get(name, ()))
+
+    def _heard_on(self, link: ActiveLink) -> statefile.Link | None:
+        if self._loop.now_ns() - link.opened_at_ns < LISTEN_NS:
+            return None
+        known = self._kernel.links.get(link.ifindex)
+        own = self._kernel.own_addresses
+        subnets = tuple(str(one.subnet) for one in known.addresses if one.ip not in own) if known else ()
+        return link_document(link, subnets)
+
+    def _tell_service_manager(self) -> None:
+        roles = {role: [n for n, one in sorted(self._instances.items()) if one.role is role] for role in Role}
+        told = "; ".join(f"{role} {' '.join(names)}" for role, names in roles.items() if names) or "no VirtualIP"
+        if told != self._told:
+            self._told = told
+            notify(f"STATUS={told}")
+
+    def _write_metrics(self, now_ns: int) -> None:
+        document = metrics_document(self._instances.values(), self._links.values(), self._loop)
+        self._attempt(lambda: self._directory.write_metrics(document))
+        self._loop.others.set(self._metrics, now_ns + _METRICS_EVERY_NS)
+
+    def _attempt(self, write: Callable[[], None]) -> bool:
+        try:
+            write()
+        except OSError as error:
+            if not self._complained:
+                log.error("the state directory cannot be written: %s", error)
+            self._complained = True
+            return False
+        self._complained = False
+        return True
