@@ -42,6 +42,12 @@ class Executor:
             self._ipv6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 255)
             self._ipv6.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
 
+    def close(self) -> None:
+        """Close every socket."""
+        for each in (*self._netlink.values(), self._frames, self._ipv4, self._ipv6):
+            if each is not None:
+                each.close()
+
     def carry_out(self, entries: list[Entry]) -> list[str]:
         """Carry out every entry, in order, whatever becomes of the one before; a line for each that failed."""
         failures: list[str] = []
