@@ -1,0 +1,5 @@
+"""Sockets of one link: packet sockets with a kernel filter, group membership, raw IP for unicast peers.
+
+They move bytes; what the bytes mean is `vip_speaker.wire`'s part. Every socket is non-blocking and every
+buffer bounded.
+"""
