@@ -18,30 +18,21 @@ from vip_speaker.wire.discard import Discard, DiscardReason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """What a virtual router expects to hear. `family` is 4 or 6.
+    """What a virtual router expects to hear.
 
-    `password` is PASS authentication (version 2), None for none. `peers` are the unicast peers, None for
-    multicast. `own_addresses` are this node's own on the link: an advertisement from one of them came back to
-    us, and a unicast one must be to one of them (where any are given). `addresses` are those that we would
-    advertise ourselves.
+    `interval_ns` is compared where it is not 0 (version 2: RV-15). `password` is PASS authentication (version 2), None
+    for none. `peers` are the unicast peers, None for multicast. `own_addresses` are this node's own on the link: what
+    comes from one of them is our own, sent back to us, and a unicast advertisement must be to one of them (where any
+    are given). `addresses` are those that we would advertise ourselves.
     """
 
     version: int
     vrid: int
-    family: int
     interval_ns: int
     password: bytes | None = field(default=None, repr=False)
     peers: frozenset[IPAddress] | None = None
     own_addresses: frozenset[IPAddress] = frozenset()
     addresses: frozenset[IPAddress] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OtherVersion:
-    """Our virtual router, spoken in the other VRRP version by `source`: discarded (RV-08), but worth knowing."""
-
-    source: IPAddress
-    version: int
 
 
 class Remark(StrEnum):
@@ -53,20 +44,19 @@ class Remark(StrEnum):
     ADDRESSES_DIFFER = "addresses-differ"  # RV-18: never a reason to drop, that would make two masters
 
 
-def admit(advertisement: Advertisement, expectation: Expectation) -> Discard | OtherVersion | None:
+def admit(advertisement: Advertisement, expectation: Expectation) -> Discard | None:
     """None if the advertisement is for this virtual router and passes; otherwise why not."""
     source = advertisement.source
-    if advertisement.vrid != expectation.vrid or source.version != expectation.family:
-        return Discard(
-            reason=DiscardReason.UNKNOWN_VRID, source=source, detail=str(advertisement.vrid)
-        )  # RV-07
+    if advertisement.vrid != expectation.vrid:
+        return Discard(reason=DiscardReason.UNKNOWN_VRID, source=source, detail=str(advertisement.vrid))  # RV-07
     if source in expectation.own_addresses:
         return Discard(reason=DiscardReason.OWN_TRANSMISSION, source=source)  # RV-01
     refused = _judge_transport(advertisement, expectation)
     if refused is not None:
         return refused
     if advertisement.version != expectation.version:
-        return OtherVersion(source=source, version=advertisement.version)  # RV-08
+        # RV-08. Only here does this reason mean our virtual router, spoken in the other version.
+        return Discard(reason=DiscardReason.VERSION, source=source, detail=f"version {advertisement.version}")
     if advertisement.version == 3:
         return None
     return _judge_authentication(advertisement, expectation) or _judge_interval(advertisement, expectation)
@@ -74,7 +64,7 @@ def admit(advertisement: Advertisement, expectation: Expectation) -> Discard | O
 
 def remarks(advertisement: Advertisement, expectation: Expectation) -> Iterator[Remark]:
     """What an accepted advertisement does that ours would not: to be counted, never acted upon."""
-    if advertisement.interval_ns != expectation.interval_ns:
+    if expectation.interval_ns and advertisement.interval_ns != expectation.interval_ns:
         yield Remark.INTERVAL_DIFFERS
     if advertisement.priority == OWNER_PRIORITY:
         yield Remark.MULTIPLE_OWNERS

@@ -159,9 +159,7 @@ def _judge_protocol(protocol: int, source: IPAddress) -> None:
         raise _Rejected(DiscardReason.NOT_VRRP, f"protocol {protocol}", source)
 
 
-def _judge_header(
-    received: Received, source: IPAddress, destination: IPAddress, *, hops: int
-) -> IPAddress | None:
+def _judge_header(received: Received, source: IPAddress, destination: IPAddress, *, hops: int) -> IPAddress | None:
     """RV-04, RV-05, RV-19; the destination if it is a unicast address, None for the group."""
     group = GROUP_V4 if source.version == 4 else GROUP_V6
     to_group = destination == group

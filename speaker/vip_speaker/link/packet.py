@@ -1,4 +1,4 @@
-"""The sockets of one link. `LinkSocket` is shared by all virtual routers on the link.
+"""The packet sockets of one link. `LinkSocket` is shared by all virtual routers on the link.
 
 Packet sockets listen to everything (ETH_P_ALL) behind a filter, because a virtual MAC link on top of this one
 takes frames away from sockets that ask for one protocol. They are filtered before they are bound, so no
@@ -11,16 +11,14 @@ import contextlib
 import errno
 import socket
 import struct
-from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
 from vip_speaker.link import filters
 from vip_speaker.link.bpf import attach
 from vip_speaker.link.filters import ETHERNET_HEADER, MAX_FRAME
-from vip_speaker.vrrp.types import IPAddress
-from vip_speaker.wire.advertisement import GROUP_V4, GROUP_V6, INTERNETWORK_CONTROL, PROTOCOL_VRRP, TTL
+from vip_speaker.wire.advertisement import GROUP_V4, GROUP_V6
 from vip_speaker.wire.received import Received
 
 ETH_P_ALL = 0x0003
@@ -29,13 +27,13 @@ PACKET_STATISTICS = 6
 PACKET_AUXDATA = 8
 PACKET_IGNORE_OUTGOING = 23
 SO_RCVBUFFORCE = 33
-IP_PKTINFO = 8
 TC_PRIO_CONTROL = 7
 TP_STATUS_VLAN_VALID = 0x10
-AUXDATA = struct.Struct(
-    "IIIHHHH"
-)  # struct tpacket_auxdata: status, len, snaplen, mac, net, vlan_tci, vlan_tpid
+AUXDATA = struct.Struct("IIIHHHH")  # struct tpacket_auxdata: status, len, snaplen, mac, net, vlan_tci, vlan_tpid
 STATISTICS = struct.Struct("II")
+
+Ancillary = list[tuple[int, int, bytes]]
+Sender = tuple[str, int, int, int, bytes]  # interface name, ethertype, packet type, hardware type, address
 
 # About a thousand small packets (the kernel doubles it): all that 255 masters at 100 ms send while we are off
 # the CPU for a third of a second. More would only make old news older.
@@ -54,7 +52,7 @@ class LinkError(Exception):
         self.gone = error.errno in LINK_IS_GONE
 
 
-class _PacketSocket:
+class PacketSocket:
     """A packet socket on one link, behind a filter."""
 
     def __init__(self, ifindex: int, program: bytes) -> None:
@@ -68,7 +66,7 @@ class _PacketSocket:
             self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, TC_PRIO_CONTROL)
-            with _as_link_error("open"):
+            with as_link_error("open"):
                 _bind(self._socket, ifindex)
         except BaseException:
             self.close()
@@ -96,33 +94,34 @@ class _PacketSocket:
         self.dropped += STATISTICS.unpack(raw)[1]  # reading resets it
         return self.dropped
 
-    def _receive(self, budget: int) -> list[Received]:
-        received: list[Received] = []
-        with _as_link_error("receive"):
-            while len(received) < budget:
+    def _receive_frames(self, budget: int) -> Iterator[tuple[bytes, Ancillary, Sender]]:
+        with as_link_error("receive"):
+            for _ in range(budget):
                 try:
                     data, ancillary, _, sender = self._socket.recvmsg(MAX_FRAME, 64)
                 except BlockingIOError:
-                    break
+                    return
                 if len(data) > ETHERNET_HEADER:
-                    received.append(_received(data, ancillary, sender, self.ifindex))
-        return received
+                    yield data, ancillary, sender
 
 
-class LinkSocket(_PacketSocket):
-    """Advertisements on one link, in and out."""
+class LinkSocket(PacketSocket):
+    """Advertisements on one link, in and out. It joins VRRP's groups of the families that the link has."""
 
     def __init__(self, ifindex: int) -> None:
         self._members: dict[int, socket.socket] = {}
         super().__init__(ifindex, filters.advertisements())
+        for family in (4, 6):
+            with contextlib.suppress(LinkError):
+                self.join(family)
 
     def receive(self, budget: int = 64) -> list[Received]:
         """The packets that wait, at most `budget`, oldest first. LinkError once when the link went down."""
-        return self._receive(budget)
+        return [_received(*frame, self.ifindex) for frame in self._receive_frames(budget)]
 
     def send(self, frame: bytes) -> None:
         """Send an Ethernet frame as it is. LinkError when the link is down, gone, or its queue full."""
-        with _as_link_error("send"):
+        with as_link_error("send"):
             self._socket.send(frame)
 
     def join(self, family: int) -> None:
@@ -137,7 +136,7 @@ class LinkSocket(_PacketSocket):
         domain = socket.AF_INET if family == 4 else socket.AF_INET6
         member = socket.socket(domain, socket.SOCK_DGRAM)  # never bound, so nothing is ever queued on it
         try:
-            with _as_link_error(f"join {group}"):
+            with as_link_error(f"join {group}"):
                 if family == 4:
                     request = struct.pack("4s4si", group.packed, b"\0" * 4, self.ifindex)  # struct ip_mreqn
                     member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
@@ -163,47 +162,6 @@ class LinkSocket(_PacketSocket):
             super().close()
 
 
-class UnicastSocket:
-    """Sends advertisements to unicast peers; what they send comes in through `LinkSocket`.
-
-    It hears protocol 112 and drops all of it: without such a socket the kernel answers a peer's unicast
-    advertisements with "protocol unreachable".
-    """
-
-    def __init__(self, family: int) -> None:
-        self.family = family
-        domain = socket.AF_INET if family == 4 else socket.AF_INET6
-        self._socket = socket.socket(domain, socket.SOCK_RAW | socket.SOCK_NONBLOCK, PROTOCOL_VRRP)
-        try:
-            attach(self._socket, filters.nothing())
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, TC_PRIO_CONTROL)
-            if family == 4:
-                self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
-            else:
-                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, TTL)
-                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, INTERNETWORK_CONTROL)
-        except BaseException:
-            self._socket.close()
-            raise
-
-    def send(self, packet: bytes, *, source: IPAddress, destination: IPAddress, ifindex: int) -> None:
-        """Send what `encode_packet` made over the link `ifindex`; LinkError when it cannot leave there."""
-        if isinstance(source, IPv4Address):
-            info = struct.pack("i4s4s", ifindex, source.packed, b"\0" * 4)  # struct in_pktinfo
-            ancillary = [(socket.IPPROTO_IP, IP_PKTINFO, info)]
-            to: tuple[object, ...] = (str(destination), 0)
-        else:
-            info = struct.pack("16si", source.packed, ifindex)  # struct in6_pktinfo
-            ancillary = [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)]
-            to = (str(destination), 0, 0, ifindex if destination.is_link_local else 0)
-        with _as_link_error(f"send to {destination}"):
-            self._socket.sendmsg([packet], ancillary, 0, to)
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
-
-
 def _bind(target: socket.socket, ifindex: int) -> None:
     """Bind to a link by its index: a name could meanwhile be another link's, but Python only binds by name."""
     name = socket.if_indextoname(ifindex)
@@ -212,12 +170,7 @@ def _bind(target: socket.socket, ifindex: int) -> None:
         raise OSError(errno.ENODEV, "the interface changed its name")
 
 
-def _received(
-    data: bytes,
-    ancillary: Iterable[tuple[int, int, bytes]],
-    sender: tuple[str, int, int, int, bytes],
-    ifindex: int,
-) -> Received:
+def _received(data: bytes, ancillary: Ancillary, sender: Sender, ifindex: int) -> Received:
     vlan = None
     truncated = False
     for level, kind, value in ancillary:
@@ -238,7 +191,8 @@ def _received(
 
 
 @contextlib.contextmanager
-def _as_link_error(action: str) -> Iterator[None]:
+def as_link_error(action: str) -> Iterator[None]:
+    """Say a failed system call as LinkError."""
     try:
         yield
     except OSError as error:
