@@ -173,10 +173,13 @@ class VirtualIP:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong in a document: where (`spec.addresses[1]`), and a sentence a person can act on."""
+    """One thing that is wrong in a document: where (`spec.addresses[1]`), and a sentence a person can act on.
+
+    The path is empty where the document as a whole is meant, `line 3` where the text is not YAML or JSON.
+    """
 
     path: str
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
+        return f"{self.path}: {self.message}" if self.path else self.message

@@ -1,7 +1,7 @@
 """The shared memory between router and guard: a heartbeat, and the router's last will (DESIGN, Last will).
 
 The guard creates it and hands its descriptor to the router in `WILL_FD_VARIABLE`. The router beats, and before it adds
-an address it writes what undoes that: the netlink requests that remove its addresses, then the priority-0 advertisements
+an address it writes what undoes that: the netlink requests that remove its addresses, then the priority-0 adverts
 (RFC 9568 section 6.4.3). When the router has died or frozen, the guard carries out the newest whole will.
 
 This module is part of the guard: standard library only, and none of it that costs the guard a megabyte (`typing`,

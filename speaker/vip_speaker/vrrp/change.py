@@ -44,7 +44,7 @@ def reconfigured_backup(config: Config, state: BackupState, previous: Config, no
 
 
 def _shifted(config: Config, state: BackupState, previous: Config, now_ns: int) -> BackupState:
-    """The pending timer moves by the difference of the skews; before the first master a shorter interval shortens it."""
+    """The pending timer moves by the difference of the skews; before a first master a shorter interval shortens it."""
     version, interval_ns = previous.identity.version, state.master_adver_interval_ns
     shift_ns = skew_time_ns(version=version, priority=config.priority, interval_ns=interval_ns) - skew_time_ns(
         version=version, priority=previous.priority, interval_ns=interval_ns

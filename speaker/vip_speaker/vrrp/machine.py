@@ -2,7 +2,7 @@
 
 A state holds its own deadline, so a stale timer cannot exist. The shell's part: call step() with Tick when deadline()
 is reached (a master sends what is due before it reads; a BACKUP reads what waits before it ticks), carry out the
-actions in order, never call with an earlier `now_ns` than before, and tell Failed again after Startup if it still holds.
+actions in order, never go back with `now_ns`, and tell Failed again after Startup if it still holds.
 """
 
 from __future__ import annotations

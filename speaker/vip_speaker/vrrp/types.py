@@ -63,7 +63,10 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advertisement:
-    """An ADVERTISEMENT that passed every rule of RFC 9568 section 7.1 (RFC 3768 section 7.1) for our virtual router."""
+    """An ADVERTISEMENT that passed every rule of RFC 9568 section 7.1 (RFC 3768 section 7.1) for our virtual router.
+
+    `destination` is the address that a unicast one was sent to, None for the group.
+    """
 
     version: int
     vrid: int
@@ -73,6 +76,7 @@ class Advertisement:
     addresses: tuple[IPAddress, ...] = ()
     auth_type: int = 0
     auth_data: bytes = b""
+    destination: IPAddress | None = None
 
 
 # --- states ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,26 @@
+"""The node's kernel over netlink: links, addresses, the silence table, virtual MAC links. pyroute2 encodes and decodes.
+
+Nothing here blocks and nothing here knows VRRP: the router asks, and reads events from a descriptor that its loop
+watches.
+"""
+
+from vip_speaker.kernel.addresses import Assigned, plan_addresses, removal_requests
+from vip_speaker.kernel.errors import KernelError
+from vip_speaker.kernel.kernel import Failure, Kernel
+from vip_speaker.kernel.links import AddressChanged, Event, IPAddress, Link, LinkAddress, LinkChanged, Overflow
+
+__all__ = [
+    "AddressChanged",
+    "Assigned",
+    "Event",
+    "Failure",
+    "IPAddress",
+    "Kernel",
+    "KernelError",
+    "Link",
+    "LinkAddress",
+    "LinkChanged",
+    "Overflow",
+    "plan_addresses",
+    "removal_requests",
+]

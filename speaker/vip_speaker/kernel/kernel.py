@@ -1,0 +1,363 @@
+"""The node's network as the router sees and changes it: links, addresses, and what happens to them.
+
+Every call returns within microseconds and none waits: see netlink.py. The loop watches `fileno()` and calls
+`read_events()`; requests may be made at any time in between.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Self
+
+from vip_speaker.kernel import addresses as requests_for
+from vip_speaker.kernel import choose, codec
+from vip_speaker.kernel.addresses import ADDRESS_PROTOCOL, Assigned
+from vip_speaker.kernel.errors import KernelError
+from vip_speaker.kernel.links import (
+    FOREVER,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    AddressChanged,
+    Event,
+    IPAddress,
+    Key,
+    Link,
+    LinkAddress,
+    LinkTable,
+    Overflow,
+    decode_address,
+    decode_link,
+    key_of,
+    peek_key,
+)
+from vip_speaker.kernel.netlink import NLM_F_DUMP, NLM_F_REQUEST, Requests, open_socket
+
+OLDEST_KERNEL = (5, 4)
+_GROUPS = (1, 5, 9)  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
+_SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
+_EVENTS_PER_READ = (
+    256  # a storm of link events (a node that starts many pods) must not keep the loop from its deadlines
+)
+_EXPIRY_SLACK_NS = 100_000_000  # the kernel rounds lifetimes down by up to 20 ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What the kernel refused for one address. `error.code` is the errno.
+
+    EEXIST: the address is on the link already and not ours (left alone); ENODEV: the link is gone; EADDRNOTAVAIL:
+    the address is gone; ETIME: its lifetime had run out before the renewal.
+    """
+
+    assigned: Assigned
+    error: KernelError
+
+
+@dataclass(slots=True, kw_only=True)
+class _Holding:
+    """An address that we put on a link."""
+
+    assigned: Assigned
+    lifetime_s: int | None
+    renewed_at_ns: int
+
+    def ran_out(self, now_ns: int) -> bool:
+        """Whether the kernel may have removed the address by itself."""
+        if self.lifetime_s is None:
+            return False
+        return now_ns >= self.renewed_at_ns + self.lifetime_s * 1_000_000_000 - _EXPIRY_SLACK_NS
+
+
+class Kernel:
+    """Links and addresses of one network namespace. Not for use from several threads."""
+
+    def __init__(self, events: socket.socket, requests: Requests) -> None:
+        self._events = events
+        self._requests = requests
+        self._table = LinkTable()
+        self._held: dict[Key, _Holding] = {}
+        self._removing: Counter[Key] = Counter()  # events that our own removals will cause
+
+    @classmethod
+    def open(cls) -> Self:
+        """The kernel of the namespace that the caller is in. KernelError when it is too old or we lack NET_ADMIN."""
+        check_requirements()
+        try:
+            events = open_socket(socket.NETLINK_ROUTE, _GROUPS)
+        except OSError as error:
+            raise KernelError("cannot watch links and addresses", error.errno or 0) from error
+        opened = cls(events, Requests(socket.NETLINK_ROUTE))
+        opened._read_all()
+        return opened
+
+    def close(self) -> None:
+        """Close the sockets. Addresses stay until their lifetime ends."""
+        self._events.close()
+        self._requests.close()
+
+    def fileno(self) -> int:
+        """The descriptor that is readable when `read_events` has something to read."""
+        return self._events.fileno()
+
+    @property
+    def links(self) -> Mapping[int, Link]:
+        """All links by ifindex, as of the last event read and the last request made. A live view."""
+        return self._table
+
+    @property
+    def own_addresses(self) -> frozenset[IPAddress]:
+        """The addresses that `add` put on links and `remove` did not take away."""
+        return frozenset(held.assigned.ip for held in self._held.values())
+
+    def link_named(self, name: str) -> Link | None:
+        """The link of that name."""
+        return next((self._table[index] for index in self._table if self._table[index].name == name), None)
+
+    def find_interface(
+        self, patterns: Sequence[str], address: IPAddress, *, own: AbstractSet[IPAddress] = frozenset()
+    ) -> Link | None:
+        """`choose.find_interface` among all links; addresses that we hold count as `own`."""
+        return choose.find_interface(self._table.values(), patterns, address, own=own | self.own_addresses)
+
+    def primary_address(self, link: Link, version: int, own: AbstractSet[IPAddress] = frozenset()) -> IPAddress | None:
+        """`choose.primary_address`; addresses that we hold count as `own`."""
+        return choose.primary_address(link, version, own | self.own_addresses)
+
+    def plan_addresses(
+        self,
+        link: Link,
+        addresses: Iterable[tuple[IPAddress, int | None]],
+        *,
+        own: AbstractSet[IPAddress] = frozenset(),
+        parent: Link | None = None,
+    ) -> tuple[Assigned, ...]:
+        """`addresses.plan_addresses`; addresses that we hold count as `own`."""
+        return requests_for.plan_addresses(link, addresses, own=own | self.own_addresses, parent=parent)
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def prepare(self, assigned: Iterable[Assigned], lifetime_s: int | None) -> None:
+        """Encode the requests of `add` and `renew` ahead of the moment that they are needed in."""
+        for one in assigned:
+            requests_for.renewal(one, lifetime_s)
+
+    def add(self, assigned: Sequence[Assigned], lifetime_s: int | None) -> list[Failure]:
+        """Put addresses on their links for `lifetime_s` seconds (None: for ever), all in one sendmsg; those refused.
+
+        Addresses that we hold already are renewed. One that is on the link but not ours is refused (EEXIST),
+        whatever its prefix.
+        """
+        wanted, failures = [], []
+        for one in assigned:
+            if key_of(one.ifindex, one.ip, one.prefix_length) not in self._held and self._is_foreign(one):
+                failures.append(_failure("is on the link already, not ours", one, errno.EEXIST))
+            else:
+                wanted.append(one)
+        messages = [
+            requests_for.renewal(one, lifetime_s)
+            if key_of(one.ifindex, one.ip, one.prefix_length) in self._held
+            else requests_for.addition(one, lifetime_s)
+            for one in wanted
+        ]
+        return failures + self._put(wanted, messages, lifetime_s)
+
+    def renew(self, assigned: Sequence[Assigned], lifetime_s: int | None) -> list[Failure]:
+        """Set the lifetime of addresses that we hold anew, all in one sendmsg; those refused.
+
+        An address whose lifetime has already run out is not brought back (ETIME): the event that tells of it decides.
+        """
+        now_ns = time.monotonic_ns()
+        wanted, failures = [], []
+        for one in assigned:
+            held = self._held.get(key_of(one.ifindex, one.ip, one.prefix_length))
+            if held is None:
+                failures.append(_failure("is not held", one, errno.EADDRNOTAVAIL))
+            elif held.ran_out(now_ns):
+                failures.append(_failure("ran out before it was renewed", one, errno.ETIME))
+            else:
+                wanted.append(one)
+        return failures + self._put(wanted, [requests_for.renewal(one, lifetime_s) for one in wanted], lifetime_s)
+
+    def remove(self, assigned: Sequence[Assigned]) -> list[Failure]:
+        """Take addresses off their links, all in one sendmsg; those refused. One that is gone already is a success."""
+        refusals = {one.index: one for one in self._requests.send(requests_for.removal_requests(assigned))}
+        failures = []
+        for index, one in enumerate(assigned):
+            key = key_of(one.ifindex, one.ip, one.prefix_length)
+            refusal = refusals.get(index)
+            if refusal is None:
+                self._removing[key] += 1
+            elif refusal.code not in (errno.EADDRNOTAVAIL, errno.ENODEV):
+                failures.append(_failure("cannot be removed", one, refusal.code, refusal.detail))
+                continue
+            self._held.pop(key, None)
+            self._table.drop_address(key)
+        return failures
+
+    def _put(self, assigned: Sequence[Assigned], messages: Sequence[bytes], lifetime_s: int | None) -> list[Failure]:
+        if not assigned:
+            return []
+        refusals = {one.index: one for one in self._requests.send(messages)}
+        now_ns = time.monotonic_ns()
+        failures = []
+        for index, one in enumerate(assigned):
+            if refusal := refusals.get(index):
+                failures.append(_failure("cannot be put on the link", one, refusal.code, refusal.detail))
+                continue
+            key = key_of(one.ifindex, one.ip, one.prefix_length)
+            self._held[key] = _Holding(assigned=one, lifetime_s=lifetime_s, renewed_at_ns=now_ns)
+            if not self._table.has_address(key):
+                self._table.put_address(one.ifindex, _as_added(one, lifetime_s))
+        return failures
+
+    def _is_foreign(self, assigned: Assigned) -> bool:
+        """Whether the address is on the link under another prefix: IPv4 would let us add it once more."""
+        link = self._table.get(assigned.ifindex)
+        if link is None:
+            return False
+        there = link.address(assigned.ip)
+        return (
+            there is not None
+            and there.prefix_length != assigned.prefix_length  # else the kernel itself knows better than this picture
+            and key_of(link.ifindex, there.ip, there.prefix_length) not in self._held
+        )
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    def read_events(self) -> list[Event]:
+        """What changed, in order; at most some hundred messages at a time (`fileno()` stays readable). Never blocks."""
+        events: list[Event] = []
+        for _ in range(_EVENTS_PER_READ):
+            try:
+                data = self._events.recv(1 << 16)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise KernelError("cannot read link events", error.errno or 0) from error
+                self._read_all()
+                return [*events, Overflow()]
+            for offset, kind, _, _, _ in codec.split(data):
+                event = self._event(data, offset, kind)
+                if event is not None:
+                    events.append(event)
+        return events
+
+    def _event(self, data: bytes, offset: int, kind: int) -> Event | None:
+        match kind:
+            case n if n in (RTM_NEWADDR, RTM_DELADDR):
+                return self._address_event(data, offset, kind)
+            case n if n in (RTM_NEWLINK, RTM_DELLINK):
+                link = decode_link(data, offset)
+                if link is None:
+                    return None
+                if kind == RTM_NEWLINK:
+                    return self._table.put_link(link)
+                self._forget_link(link.ifindex)
+                return self._table.drop_link(link.ifindex)
+        return None
+
+    def _address_event(self, data: bytes, offset: int, kind: int) -> AddressChanged | None:
+        key = peek_key(data, offset)
+        if (
+            key is not None
+            and kind == RTM_NEWADDR
+            and (self._table.has_address(key) if key in self._held else key in self._removing)
+        ):
+            return None  # we put or renewed it, or did so before a removal whose event is still to come
+        if key is not None and kind == RTM_DELADDR and self._was_removed_by_us(key):
+            return None
+        decoded = decode_address(data, offset)
+        if decoded is None:
+            return None
+        ifindex, address = decoded
+        key = key_of(ifindex, address.ip, address.prefix_length)
+        present = kind == RTM_NEWADDR
+        if not (self._table.put_address(ifindex, address) if present else self._table.drop_address(key)):
+            return None
+        held = self._held.get(key)
+        return AddressChanged(
+            ifindex=ifindex,
+            ip=address.ip,
+            prefix_length=address.prefix_length,
+            present=present,
+            own=held is not None,
+            expired=held is not None and not present and held.ran_out(time.monotonic_ns()),
+        )
+
+    def _was_removed_by_us(self, key: Key) -> bool:
+        if key not in self._removing:
+            return False
+        self._removing[key] -= 1
+        if not self._removing[key]:
+            del self._removing[key]
+        return True
+
+    def _forget_link(self, ifindex: int) -> None:
+        for key in [key for key in self._held if key[0] == ifindex]:
+            del self._held[key]
+        for key in [key for key in self._removing if key[0] == ifindex]:
+            del self._removing[key]
+
+    def _read_all(self) -> None:
+        """Read the full picture. What waits in the event socket is older than it, so it is dropped first."""
+        while True:
+            try:
+                self._events.recv(1 << 16)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise KernelError("cannot read link events", error.errno or 0) from error
+        self._removing.clear()
+        links = codec.encode(
+            codec.ifinfmsg, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, {}, [("IFLA_EXT_MASK", _SKIP_STATISTICS)]
+        )
+        found = [decode_link(data, offset) for data, offset in self._requests.dump(links)]
+        everything = codec.encode(codec.ifaddrmsg, RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, {})
+        placed = [decode_address(data, offset) for data, offset in self._requests.dump(everything)]
+        self._table.replace((one for one in found if one), (one for one in placed if one))
+        for ifindex in {key[0] for key in self._held} - set(self._table):
+            self._forget_link(ifindex)
+
+
+def check_requirements(*, release: str | None = None, status: str | None = None) -> None:
+    """Raise KernelError when the kernel is older than 5.4 or this process may not change the network."""
+    release = os.uname().release if release is None else release
+    version = re.match(r"(\d+)\.(\d+)", release)
+    if version and (int(version[1]), int(version[2])) < OLDEST_KERNEL:
+        raise KernelError(
+            f"this node's kernel is {release}; kube-vrrp needs {'.'.join(map(str, OLDEST_KERNEL))} or newer"
+        )
+    if status is None:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as opened:  # noqa: PTH123
+            status = opened.read()
+    effective = re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)
+    if effective and not int(effective[1], 16) >> 12 & 1:
+        raise KernelError("the router lacks the capability NET_ADMIN: it cannot put addresses on a link")
+
+
+def _failure(what: str, assigned: Assigned, code: int, detail: str = "") -> Failure:
+    return Failure(assigned=assigned, error=KernelError(f"{assigned} {what}", code, detail))
+
+
+def _as_added(assigned: Assigned, lifetime_s: int | None) -> LinkAddress:
+    """What the kernel will say of an address that it accepted."""
+    return LinkAddress(
+        ip=assigned.ip,
+        prefix_length=assigned.prefix_length,
+        protocol=ADDRESS_PROTOCOL,
+        valid_s=FOREVER if lifetime_s is None else lifetime_s,
+    )

@@ -1,0 +1,182 @@
+"""Builds VRRP ADVERTISEMENTs, version 2 (RFC 3768, PASS of RFC 2338) and 3 (RFC 9568), over IPv4 and IPv6.
+
+scapy does the layout and the checksums. It takes about a millisecond, so a caller builds once per change of
+what an advertisement says and keeps the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from vip_speaker.vrrp.types import CENTISECOND, SECOND, IPAddress
+from vip_speaker.wire.layers import IP, VRRP, Ether, IPv6, VRRPv3
+
+PROTOCOL_VRRP = 112
+PROTOCOL_AH = 51
+GROUP_V4 = IPv4Address("224.0.0.18")  # RFC 9568 section 5.1.1.2
+GROUP_V6 = IPv6Address("ff02::12")  # RFC 9568 section 5.1.2.2
+GROUP_MAC_V4 = "01:00:5e:00:00:12"
+GROUP_MAC_V6 = "33:33:00:00:00:12"
+TTL = 255  # "MUST be set to 255", RFC 9568 sections 5.1.1.3 and 5.1.2.3
+INTERNETWORK_CONTROL = 0xC0  # the traffic class that keepalived and FRR use
+PASSWORD_BYTES = 8
+MAX_ADDRESSES = 64
+AUTH_NONE = 0
+AUTH_PASSWORD = 1
+
+
+def group_of(source: IPAddress) -> IPAddress:
+    """Where the advertisements of a router with this source address go."""
+    return GROUP_V4 if source.version == 4 else GROUP_V6
+
+
+def password_field(password: bytes) -> bytes:
+    """The 8 bytes of authentication data: zero-filled, cut off at 8 as keepalived does."""
+    return password[:PASSWORD_BYTES].ljust(PASSWORD_BYTES, b"\0")
+
+
+def encode_message(
+    *,
+    version: int,
+    vrid: int,
+    priority: int,
+    interval_ns: int,
+    source: IPAddress,
+    addresses: Sequence[IPAddress],
+    password: bytes | None = None,
+    destination: IPAddress | None = None,
+) -> bytes:
+    """The VRRP message alone; its checksum holds for a packet from `source` to `destination` (None: the
+    group).
+
+    Of `addresses` those of `source`'s family are advertised, for IPv6 a link-local one first (RFC 9568
+    section 5.2.9, erratum 8300). `interval_ns` is whole centiseconds in version 3, whole seconds in version
+    2.
+    """
+    packet = _packet(
+        version=version,
+        vrid=vrid,
+        priority=priority,
+        interval_ns=interval_ns,
+        source=source,
+        addresses=addresses,
+        password=password,
+        destination=destination or group_of(source),
+    )
+    return bytes(packet)[20 if source.version == 4 else 40 :]
+
+
+def encode_frame(
+    *,
+    version: int,
+    vrid: int,
+    priority: int,
+    interval_ns: int,
+    source: IPAddress,
+    addresses: Sequence[IPAddress],
+    source_mac: str,
+    password: bytes | None = None,
+) -> bytes:
+    """An Ethernet frame to the group, ready to be sent as it is. Arguments as for `encode_message`."""
+    packet = _packet(
+        version=version,
+        vrid=vrid,
+        priority=priority,
+        interval_ns=interval_ns,
+        source=source,
+        addresses=addresses,
+        password=password,
+        destination=group_of(source),
+    )
+    group_mac = GROUP_MAC_V4 if source.version == 4 else GROUP_MAC_V6
+    return bytes(Ether(src=source_mac, dst=group_mac) / packet)
+
+
+def encode_packet(
+    *,
+    version: int,
+    vrid: int,
+    priority: int,
+    interval_ns: int,
+    source: IPAddress,
+    addresses: Sequence[IPAddress],
+    destination: IPAddress,
+    password: bytes | None = None,
+) -> bytes:
+    """What `UnicastSocket` sends to one peer: IPv4 the whole IP packet, IPv6 the message (the kernel adds the
+    header).
+    """
+    packet = _packet(
+        version=version,
+        vrid=vrid,
+        priority=priority,
+        interval_ns=interval_ns,
+        source=source,
+        addresses=addresses,
+        password=password,
+        destination=destination,
+    )
+    return bytes(packet) if source.version == 4 else bytes(packet)[40:]
+
+
+def _packet(
+    *,
+    version: int,
+    vrid: int,
+    priority: int,
+    interval_ns: int,
+    source: IPAddress,
+    addresses: Sequence[IPAddress],
+    password: bytes | None,
+    destination: IPAddress,
+) -> Any:
+    """IP header and message as scapy layers. A value that does not fit is a bug of the caller
+    (AssertionError).
+    """
+    advertised = [address for address in addresses if address.version == source.version]
+    assert 1 <= len(advertised) <= MAX_ADDRESSES, "1 to 64 addresses of the source's family"
+    assert 1 <= vrid <= 255 and 0 <= priority <= 255
+    message: Any
+    if version == 2:
+        assert source.version == 4, "VRRPv2 is IPv4 only"
+        seconds, rest = divmod(interval_ns, SECOND)
+        assert rest == 0 and 1 <= seconds <= 255, "VRRPv2 advertises whole seconds"
+        auth = password_field(password or b"")
+        message = VRRP(
+            vrid=vrid,
+            priority=priority,
+            authtype=AUTH_NONE if password is None else AUTH_PASSWORD,
+            adv=seconds,
+            addrlist=[str(address) for address in advertised],
+            auth1=int.from_bytes(auth[:4], "big"),
+            auth2=int.from_bytes(auth[4:], "big"),
+        )
+    else:
+        assert version == 3 and password is None, "VRRPv3 has no authentication"
+        centiseconds, rest = divmod(interval_ns, CENTISECOND)
+        assert rest == 0 and 1 <= centiseconds <= 4095, "VRRPv3 advertises whole centiseconds"
+        advertised.sort(key=lambda address: address.version == 6 and not address.is_link_local)
+        message = VRRPv3(
+            vrid=vrid,
+            priority=priority,
+            adv=centiseconds,
+            addrlist=[str(address) for address in advertised],
+        )
+    return _header(source, destination) / message
+
+
+def _header(source: IPAddress, destination: IPAddress) -> Any:
+    if source.version == 4:
+        # DF and no identification: an atomic datagram (RFC 6864).
+        return IP(
+            src=str(source),
+            dst=str(destination),
+            ttl=TTL,
+            tos=INTERNETWORK_CONTROL,
+            id=0,
+            flags="DF",
+            proto=PROTOCOL_VRRP,
+        )
+    return IPv6(src=str(source), dst=str(destination), hlim=TTL, tc=INTERNETWORK_CONTROL, nh=PROTOCOL_VRRP)

@@ -1,0 +1,128 @@
+"""When the guard calls a router frozen; all on a virtual clock."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from vip_speaker.guard import MS, POSTPONEMENTS, SECOND, SECOND_LOOK_NS, START_LIMIT_NS, Heartbeat
+from vip_speaker.will import freeze_limit_ns
+
+START = 1_000 * SECOND
+
+
+class Clock:
+    """A guard and a router on one clock: the router beats every `period_ns` until `frozen_at_ns`."""
+
+    def __init__(self, *, interval_ns: int = 10 * MS) -> None:
+        self.interval_ns = interval_ns
+        self.period_ns = freeze_limit_ns(interval_ns) // 4
+        self.heartbeat = Heartbeat(START)
+        self.now_ns = START
+        self.beat_ns = START
+        self.frozen_at_ns = 1 << 62
+
+    def turn(self, late_ns: int = 0) -> bool:
+        """Sleep to the guard's deadline, and `late_ns` longer, and look."""
+        self.now_ns = max(self.now_ns, self.heartbeat.deadline_ns) + late_ns
+        alive_ns = min(self.now_ns, self.frozen_at_ns)
+        self.beat_ns = max(self.beat_ns, alive_ns - alive_ns % self.period_ns)
+        return self.look()
+
+    def look(self) -> bool:
+        return self.heartbeat.look(beat_ns=self.beat_ns, fastest_interval_ns=self.interval_ns, now_ns=self.now_ns)
+
+
+def test_a_router_that_beats_is_left_alone():
+    clock = Clock()
+    assert not any(clock.turn() for _ in range(1000))
+
+
+@given(interval_ms=st.sampled_from([0, 10, 100, 1000, 40_950]), frozen_after_ms=st.integers(0, 20_000))
+def test_a_frozen_router_is_found_in_time(interval_ms, frozen_after_ms):
+    clock = Clock(interval_ns=interval_ms * MS)
+    clock.frozen_at_ns = START + frozen_after_ms * MS
+    while not clock.turn():
+        assert clock.now_ns < START + 1_000 * SECOND
+    quiet_ns = clock.now_ns - clock.beat_ns
+    limit_ns = freeze_limit_ns(clock.interval_ns)
+    assert limit_ns <= quiet_ns <= limit_ns + SECOND_LOOK_NS
+
+
+def test_a_stop_of_both_is_no_death_of_the_router():
+    """SIGSTOP of the whole group, a suspended machine: both go on, the router beats a little after the guard looks."""
+    clock = Clock()
+    clock.turn()
+    clock.frozen_at_ns = clock.now_ns  # stopped
+    assert not clock.turn(late_ns=5 * SECOND)
+    clock.frozen_at_ns = 1 << 62  # goes on
+    assert not any(clock.turn() for _ in range(100))
+
+
+def test_a_stop_of_both_that_ends_just_before_the_deadline_is_none_either():
+    clock = Clock()
+    clock.turn()
+    clock.frozen_at_ns = clock.now_ns
+    while not clock.heartbeat._suspect:
+        assert not clock.turn(late_ns=MS)
+    clock.frozen_at_ns = 1 << 62
+    assert not any(clock.turn() for _ in range(100))
+
+
+def test_a_guard_that_is_always_late_finds_it_in_the_end():
+    clock = Clock()
+    clock.turn()
+    clock.frozen_at_ns = clock.now_ns
+    turns = 1
+    while not clock.turn(late_ns=30 * MS):
+        turns += 1
+        assert turns < POSTPONEMENTS + 10
+
+
+def test_a_late_guard_raises_the_floor():
+    """Where the guard is regularly 60 ms late, a router at 10 ms gets 240 ms."""
+    clock = Clock()
+    for _ in range(10):
+        assert not clock.turn(late_ns=60 * MS)
+    clock.beat_ns = clock.now_ns
+    clock.look()
+    begin_ns = clock.now_ns
+    clock.frozen_at_ns = 0
+    while not clock.turn():
+        pass
+    assert clock.now_ns - begin_ns > 200 * MS
+
+
+def test_an_early_look_decides_nothing():
+    clock = Clock()
+    clock.turn()
+    clock.frozen_at_ns = 0
+    while not clock.heartbeat._suspect:
+        clock.turn()
+    clock.now_ns += 1
+    assert not clock.look()
+    clock.now_ns = clock.heartbeat.deadline_ns
+    assert clock.look()
+
+
+def test_a_router_that_never_beats_has_its_start_to_do_it_in():
+    heartbeat = Heartbeat(START)
+    now_ns = START
+    while not heartbeat.look(beat_ns=0, fastest_interval_ns=0, now_ns=now_ns):
+        now_ns = heartbeat.deadline_ns
+    assert START_LIMIT_NS <= now_ns - START <= START_LIMIT_NS + SECOND_LOOK_NS
+
+
+def test_the_first_beat_is_seen_soon():
+    clock = Clock()
+    clock.beat_ns = 0
+    clock.look()
+    assert clock.heartbeat.deadline_ns - clock.now_ns <= 100 * MS
+
+
+def test_a_beat_from_the_future_does_not_make_it_immortal():
+    clock = Clock()
+    clock.beat_ns = 1 << 63
+    assert not clock.look()
+    clock.frozen_at_ns = 0
+    while not clock.turn():
+        assert clock.now_ns < START + SECOND

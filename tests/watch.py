@@ -1,0 +1,190 @@
+"""Who holds a virtual address, over time, as the kernels of all hosts report it, and who answers for it on the wire.
+
+`Holders` listens to the rtnetlink events of every host: an address is held while it is on a link that is up and
+has its carrier (FRR keeps its addresses on a macvlan without carrier while BACKUP). A planned move overlaps on
+purpose for some milliseconds, the leaver silent; that nobody can see it is for `Asker` to prove: it asks for the
+address again and again, as a client with an empty cache does, and records who answers.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Self
+
+from tests.netns import Host
+
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, RTM_GETLINK, RTM_GETADDR = 16, 17, 20, 21, 18, 22
+NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
+RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100
+IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
+IFA_ADDRESS, IFA_LOCAL = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From `at_ns` on (CLOCK_MONOTONIC, as read here) exactly `holders` hold the address."""
+
+    at_ns: int
+    holders: frozenset[str]
+
+
+class Holders:
+    """The holders of `address` among `hosts`, from entering the context to leaving it."""
+
+    def __init__(self, address: str, hosts: Iterable[Host]) -> None:
+        self.address = ip_address(address.split("/")[0])
+        self.hosts = list(hosts)
+        self.changes: list[Change] = []
+        self._links: dict[tuple[str, int], bool] = {}
+        self._addresses: set[tuple[str, int]] = set()
+        self._stop = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._sockets = {self._open(host): host.name for host in self.hosts}
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        for one in self._sockets:
+            one.close()
+
+    def _open(self, host: Host) -> socket.socket:
+        with host.entered():
+            opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        opened.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
+        for kind in (RTM_GETLINK, RTM_GETADDR):
+            opened.send(struct.pack("=IHHII16x", 32, kind, NLM_F_REQUEST | NLM_F_DUMP, 1, 0))
+            while not self._read(opened, host.name):
+                pass
+        return opened
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            for ready in select.select(list(self._sockets), [], [], 0.05)[0]:
+                self._read(ready, self._sockets[ready])
+
+    def _read(self, source: socket.socket, host: str) -> bool:
+        """Take one datagram in; True when it ended a dump."""
+        data, done = source.recv(1 << 17), False
+        while len(data) >= 16:
+            length, kind = struct.unpack_from("=IH", data)
+            done = done or kind == 3
+            self._take(kind, data[16:length], host)
+            data = data[(length + 3) & ~3 :]
+        self._record()
+        return done
+
+    def _take(self, kind: int, body: bytes, host: str) -> None:
+        if kind in (RTM_NEWLINK, RTM_DELLINK):
+            index, flags = struct.unpack_from("=4xiI", body)
+            up = flags & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP
+            self._links[host, index] = kind == RTM_NEWLINK and up
+        elif kind in (RTM_NEWADDR, RTM_DELADDR):
+            (index,) = struct.unpack_from("=4xI", body)
+            if self.address.packed in _attributes(body[8:], IFA_LOCAL, IFA_ADDRESS):
+                (self._addresses.add if kind == RTM_NEWADDR else self._addresses.discard)((host, index))
+
+    def _record(self) -> None:
+        now = frozenset(host for host, index in self._addresses if self._links.get((host, index)))
+        if not self.changes or self.changes[-1].holders != now:
+            self.changes.append(Change(time.monotonic_ns(), now))
+
+    @property
+    def now(self) -> frozenset[str]:
+        """Who holds it at this moment."""
+        return self.changes[-1].holders
+
+    def spells(self, *, since_ns: int = 0) -> list[tuple[frozenset[str], float]]:
+        """Each set of holders with the milliseconds it lasted, from `since_ns` on."""
+        changes = list(self.changes)
+        ends = [*(change.at_ns for change in changes[1:]), time.monotonic_ns()]
+        return [
+            (change.holders, (end - max(change.at_ns, since_ns)) / 1e6)
+            for change, end in zip(changes, ends, strict=True)
+            if end > since_ns
+        ]
+
+    def longest(self, *, holders: int, since_ns: int = 0) -> float:
+        """The longest time in milliseconds with that many holders (2: two or more)."""
+        fits = (lambda n: n >= 2) if holders == 2 else (lambda n: n == holders)
+        return max((ms for who, ms in self.spells(since_ns=since_ns) if fits(len(who))), default=0.0)
+
+
+def _attributes(data: bytes, *wanted: int) -> list[bytes]:
+    found = []
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        if length < 4:
+            break
+        if kind in wanted:
+            found.append(data[4:length])
+        data = data[(length + 3) & ~3 :]
+    return found
+
+
+ASK_INTERVAL_S = 0.005
+
+
+class Asker:
+    """Asks for an IPv4 address by ARP probe every 5 ms; `doubles` are the questions that two hosts answered."""
+
+    def __init__(self, host: Host, address: str) -> None:
+        self.host = host
+        self.address = socket.inet_aton(address.split("/")[0])
+        self.answers: list[tuple[int, set[str]]] = []
+        self._stop = threading.Event()
+
+    def __enter__(self) -> Self:
+        with self.host.entered():
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+        self._socket.bind(("eth0", 0x0806))
+        self._mac = bytes.fromhex(self.host.mac().replace(":", ""))
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _ask(self) -> None:
+        # sender address 0.0.0.0 (RFC 5227): hosts answer it and learn nothing from it
+        head = b"\xff" * 6 + self._mac + struct.pack("!HHHBBH", 0x0806, 1, 0x0800, 6, 4, 1)
+        question = head + self._mac + bytes(4) + bytes(6) + self.address
+        next_ = time.monotonic()
+        while not self._stop.is_set():
+            heard: set[str] = set()
+            self.answers.append((time.monotonic_ns(), heard))
+            self._socket.send(question)
+            next_ = max(next_ + ASK_INTERVAL_S, time.monotonic())
+            while (left := next_ - time.monotonic()) > 0:
+                if select.select([self._socket], [], [], left)[0]:
+                    heard |= self._answer()
+
+    def _answer(self) -> set[str]:
+        frame = self._socket.recv(128)
+        if frame[:6] == self._mac and frame[20:22] == b"\0\2" and frame[28:32] == self.address:
+            return {frame[22:28].hex(":")}
+        return set()
+
+    @property
+    def doubles(self) -> list[set[str]]:
+        """Answers of two hosts to one question."""
+        return [heard for _, heard in list(self.answers) if len(heard) > 1]
