@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,8 @@ def load_documents(text: str, *, source: str, lone: bool = False) -> list[Loaded
     """Every document of a YAML (`---` between documents) or JSON text; at least one, which may be just a problem.
 
     A text that cannot be read to its end gives one entry with the reason, and nothing of what precedes it: half a file
-    is not what its author means. `lone` as in `parse_document`.
+    is not what its author means. `lone` as in `parse_document`; a document with an `assignment` comes from a cluster's
+    agent, whatever `lone` says.
     """
     text = text.removeprefix("\ufeff")
     try:
@@ -55,7 +56,8 @@ def load_documents(text: str, *, source: str, lone: bool = False) -> list[Loaded
 
 
 def _load(value: object, *, source: str, line: int, lone: bool) -> LoadedDocument:
-    parsed = parse_document(value, lone=lone)
+    assigned = isinstance(value, Mapping) and "assignment" in value
+    parsed = parse_document(value, lone=lone and not assigned)
     vip = parsed if isinstance(parsed, VirtualIP) else None
     return LoadedDocument(
         source=source,

@@ -21,13 +21,9 @@ from vip_speaker.router.outlet import Outlet
 from vip_speaker.router.scheduling import settle_memory, take_rights
 from vip_speaker.router.strict import strict_problems
 from vip_speaker.statefile import StateDirectory
-from vip_speaker.vrrp.types import MS
 from vip_speaker.will import Will
 
 log = logging.getLogger("vip_speaker")
-
-# How often the end of a leave is looked for, once it was asked for.
-_STOP_POLL_S = 0.005
 
 
 def main(argv: list[str]) -> int:
@@ -78,10 +74,7 @@ async def _run(settings: Settings, kernel: Kernel) -> None:
     running.add_signal_handler(signal.SIGHUP, lambda: loop.call_soon(daemon.reload))
     settle_memory()
     notify("READY=1")
-    while not daemon.stopped:
-        await daemon.wait_stopping()
-        await asyncio.sleep(_STOP_POLL_S)
-        loop.call_soon(daemon.refresh)
+    await daemon.left.wait()
     outlet.flush()
     kernel.close()
     log.info("left")

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from vip_speaker.announcements import Announcer
-from vip_speaker.link.announcements import AnnouncementSocket
-from vip_speaker.link.sockets import LinkError, LinkSocket
+from vip_speaker.link import AnnouncementSocket, LinkError, LinkSocket
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp.types import SECOND, Advertisement, IPAddress
-from vip_speaker.wire.admission import OtherVersion, admit, remarks
+from vip_speaker.wire.admission import admit, remarks
 from vip_speaker.wire.decoder import Decoder
 from vip_speaker.wire.discard import Discard, DiscardReason
 from vip_speaker.wire.received import Received
@@ -79,6 +78,11 @@ class ActiveLink:
         loop.add_reader(self._socket, self.read)
         loop.add_reader(self._announcements, self._read_announcements)
 
+    @property
+    def in_use(self) -> bool:
+        """Some virtual router listens here."""
+        return bool(self._channels)
+
     def close(self) -> None:
         """Give the sockets back."""
         self._loop.others.set(self._announce_deadline, None)
@@ -94,7 +98,7 @@ class ActiveLink:
         self.sent += 1
 
     def attach(self, channel: Channel, listener: Listener) -> None:
-        """From here on `listener` gets what is admitted under `channel`. LinkError where the link lacks the IP version."""
+        """From here on `listener` gets what `channel` admits. LinkError where the link lacks the IP version."""
         self._socket.join(channel.family)
         self._channels.setdefault(channel.key, []).append((channel, listener))
 
@@ -126,7 +130,7 @@ class ActiveLink:
         if not channels:
             self.discarded[DiscardReason.UNKNOWN_VRID] += 1
             return
-        refusal: Discard | OtherVersion | None = None
+        refusal: Discard | None = None
         for channel, listener in channels:
             verdict = admit(decoded, channel.expectation)
             if verdict is None:
@@ -134,11 +138,10 @@ class ActiveLink:
                 listener.heard(decoded, channel)
                 return
             refusal = refusal or verdict
-        if isinstance(refusal, OtherVersion):
-            self.discarded[DiscardReason.VERSION] += 1
+        assert refusal is not None
+        self.discarded[refusal.reason] += 1
+        if refusal.reason is DiscardReason.VERSION:
             channels[0][1].other_version_heard(decoded)
-        elif refusal is not None:
-            self.discarded[refusal.reason] += 1
 
     def _remember(self, advertisement: Advertisement) -> None:
         key = HeardKey(vrid=advertisement.vrid, version=advertisement.version, source=advertisement.source)

@@ -1,7 +1,7 @@
 """One identity of one virtual router on one link: what it sends, and what it accepts from others.
 
-An instance has one channel, and for a while a second, former one after its identity changed. Frames are encoded once per
-change of what they say; the hot path sends cached bytes.
+An instance has one channel, and for a while a second, former one after its identity changed. Frames are encoded once
+per change of what they say; the hot path sends cached bytes.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from ipaddress import IPv4Address
 from socket import AF_INET, AF_INET6
 
 from vip_speaker import will
-from vip_speaker.link.sockets import UnicastSocket
+from vip_speaker.link import UnicastSocket
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.resolution import Resolved
 from vip_speaker.vrrp.types import IPAddress
 from vip_speaker.wire.admission import Expectation
 from vip_speaker.wire.advertisement import encode_frame, encode_packet
 
-# An instance says few things: its priority, 0, and both again while it squeezes. Trackers add a few; the rest is history.
+# An instance says few things: its priority, 0, and both again while it squeezes. Trackers add a few.
 _MAX_CACHED = 32
 
 
@@ -38,7 +38,6 @@ class Channel:
         self.expectation = Expectation(
             version=self.identity.version,
             vrid=self.identity.vrid,
-            family=self.family,
             interval_ns=resolved.config.advertisement_interval_ns,
             password=self._password,
             peers=None if resolved.peers is None else frozenset(resolved.peers),
@@ -115,4 +114,3 @@ class Channel:
             for peer in self._peers
             if peer != self.source
         ]
-

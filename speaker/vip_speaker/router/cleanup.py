@@ -37,7 +37,7 @@ class Cleanup:
 
     def set_intervals(self, instances: Iterable[Instance]) -> None:
         """Tell the guard how soon silence of ours matters."""
-        intervals = [one.config.advertisement_interval_ns for one in instances if one.config is not None]
+        intervals = [one.config.advertisement_interval_ns for one in instances if one.config]
         if self._will is not None:
             self._will.fastest_interval_ns = min(intervals, default=0)
             self._beat_now(self._loop.now_ns())
@@ -86,7 +86,7 @@ class Cleanup:
             self._loop.others.set(self._renew, self._loop.now_ns() + min(self._lifetimes) * SECOND // 3)
 
     def _renew_now(self, _now_ns: int) -> None:
-        """Renew everything at a third of the shortest lifetime. What ran out meanwhile is told by the kernel's event."""
+        """Renew everything at a third of the shortest lifetime. What ran out meanwhile the kernel tells by an event."""
         for lifetime_s, assigned in self._lifetimes.items():
             for failure in self._kernel.renew(assigned, lifetime_s):
                 log.warning("an address was not renewed: %s", failure.error)

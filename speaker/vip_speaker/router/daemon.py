@@ -6,14 +6,16 @@ document anew and lets each instance find the difference.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vip_api.model import VirtualIP
+
 from vip_speaker.kernel import AddressChanged, Kernel, KernelError, Link, LinkChanged, Overflow
-from vip_speaker.link.sockets import LinkError, UnicastSocket
+from vip_speaker.link import LinkError, UnicastSocket
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.cleanup import Cleanup
 from vip_speaker.router.instance import Instance
@@ -64,6 +66,7 @@ class Daemon:
         self._decoder = Decoder()
         self._links: dict[int, ActiveLink] = {}
         self._unicast: dict[int, UnicastSocket] = {}
+        self.left = asyncio.Event()
         self._stopping = False
         self._logged_problems: set[str] = set()
         self._watch = DirectoryWatch(self.manifests.directory)
@@ -95,6 +98,15 @@ class Daemon:
         """Write the state file soon."""
         self._outlet.changed(instance)
 
+    def released(self, instance: Instance) -> None:
+        """An instance has left: forget it, and say so when it was the last of a daemon that stops."""
+        del self.instances[instance.name]
+        instance.close()
+        self._outlet.removed(instance.name)
+        self.holdings_changed()
+        if self._stopping and not self.instances:
+            self.left.set()
+
     # --- life
 
     def start(self) -> None:
@@ -103,17 +115,13 @@ class Daemon:
         self.loop.add_reader(self._watch, self._on_files)
         self._look_at_files(self.loop.now_ns())
 
-    @property
-    def stopped(self) -> bool:
-        """Everything was released after `stop()`."""
-        return self._stopping and not self.instances
-
     def stop(self) -> None:
-        """Leave: the first call hands over in an orderly way, a second one drops everything at once."""
+        """Leave; `left` says when that is done. A second call drops everything at once."""
         at_once, self._stopping = self._stopping, True
         for instance in tuple(self.instances.values()):
             instance.release(at_once=at_once)
-        self._forget_finished()
+        if not self.instances:
+            self.left.set()
 
     def reload(self) -> None:
         """Look at the files now."""
@@ -123,7 +131,7 @@ class Daemon:
         """Bring in force what documents and links mean now."""
         if self._stopping:
             return
-        for name in self.instances.keys() - self._snapshot.manifests.keys():
+        for name in sorted(self.instances.keys() - self._snapshot.manifests.keys()):
             self.instances[name].release()
         resolutions = {
             name: self._resolve(manifest.vip)
@@ -134,7 +142,6 @@ class Daemon:
         for name, manifest in self._snapshot.manifests.items():
             if manifest.vip is not None:
                 self._apply(manifest, manifest.vip, resolutions[name], conflicts.get(name))
-        self._forget_finished()
         self._close_unused_links()
         self._cleanup.set_intervals(self.instances.values())
         self._outlet.documents(self._snapshot.manifests, self._snapshot.problems)
@@ -174,7 +181,9 @@ class Daemon:
             key = (resolution.ifindex, family, identity.vrid)
             taken = next((addresses[one] for one in resolution.config.addresses if one in addresses), None)
             if key in routers:
-                conflicts[name] = f"spec.virtualRouterID: {identity.vrid} is that of {routers[key]} on {resolution.interface}"
+                conflicts[name] = (
+                    f"spec.virtualRouterID: {identity.vrid} is that of {routers[key]} on {resolution.interface}"
+                )
             elif taken is not None:
                 shared = next(one for one in resolution.config.addresses if one in addresses)
                 conflicts[name] = f"spec.addresses: {shared} is an address of {taken}"
@@ -186,14 +195,6 @@ class Daemon:
     def _takes_part(self, name: str) -> bool:
         instance = self.instances.get(name)
         return instance is not None and instance.takes_part
-
-    def _forget_finished(self) -> None:
-        for name, instance in tuple(self.instances.items()):
-            if instance.finished:
-                del self.instances[name]
-                instance.close()
-                self._outlet.removed(name)
-        self._cleanup.rewrite(self.instances.values())
 
     def _close_unused_links(self) -> None:
         used = {instance.link.ifindex for instance in self.instances.values() if instance.link is not None}

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from vip_api.model import Announcements, VirtualAddress
+
 from vip_speaker import will
 from vip_speaker.kernel import Assigned, KernelError, removal_requests
 from vip_speaker.router.timers import Deadline
@@ -44,9 +45,7 @@ class Holding:
         self._addresses: tuple[VirtualAddress, ...] = ()
         self._retry = Deadline(self._try_again)
 
-    def place(
-        self, link: ActiveLink, *, ifindex: int, source_mac: str, addresses: tuple[VirtualAddress, ...]
-    ) -> None:
+    def place(self, link: ActiveLink, *, ifindex: int, source_mac: str, addresses: tuple[VirtualAddress, ...]) -> None:
         """From the next `add()` on: `addresses` on the link `ifindex`, announced on `link` with `source_mac`."""
         if self._link is not None and self._link is not link:
             self._link.stop_announcing(self._name)

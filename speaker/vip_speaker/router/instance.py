@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from vip_api.model import VirtualIP
+
 from vip_speaker import will
 from vip_speaker.kernel import Link
-from vip_speaker.link.sockets import LinkError
+from vip_speaker.link import LinkError
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.channel import Channel
 from vip_speaker.router.explain import explain
@@ -64,6 +65,7 @@ from vip_speaker.vrrp.types import (
 
 log = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherMaster:
     """Another master that advertises while we are one."""
@@ -95,6 +97,7 @@ class Instance:
         self._wanted = True
         self._fault: str | None = None
         self._failed = False
+        self._released = False
         self._channel: Channel | None = None
         self._former: tuple[Identity, Channel] | None = None
         self._deadline = Deadline(self._on_deadline)
@@ -114,6 +117,11 @@ class Instance:
     def finished(self) -> bool:
         """Released, and nothing of it is left on the link."""
         return not self._wanted and isinstance(self.state, InitState)
+
+    @property
+    def takes_part(self) -> bool:
+        """It is in the election, so what is new must give way to it."""
+        return not isinstance(self.state, InitState) and self._wanted
 
     def apply(self, vip: VirtualIP, resolution: Resolution, *, fault: str | None) -> None:
         """Bring in force what the document means now; `fault` is what holds this host out of the election."""
@@ -159,7 +167,9 @@ class Instance:
         previous_config, previous_channel = self.config, self._channel
         link = self._services.active_link(resolved.ifindex, resolved.interface)
         source_mac, ifindex = self._link_layer(resolved)
-        unicast = None if resolved.peers is None else self._services.unicast_socket(resolved.config.primary_address.version)
+        unicast = (
+            None if resolved.peers is None else self._services.unicast_socket(resolved.config.primary_address.version)
+        )
         channel = Channel(resolved, link, source_mac=source_mac, unicast=unicast)
         link.attach(channel, self)
         self._resolved, self.config, self._channel, self.link = resolved, resolved.config, channel, link
@@ -207,13 +217,17 @@ class Instance:
             self._former = None
 
     def _retire_if_done(self) -> None:
-        if not self.finished or self._channel is None:
-            return
-        self._channel.link.detach(self._channel)
-        self._channel = self._resolved = None
-        if self._former is not None:
-            self._former[1].link.detach(self._former[1])
-            self._former = None
+        if self.finished and not self._released:
+            self._released = True
+            self._services.released(self)
+
+    def close(self) -> None:
+        """Stop listening; after `finished`."""
+        for channel in (self._channel, self._former[1] if self._former else None):
+            if channel is not None:
+                channel.link.detach(channel)
+        self._channel = self._former = self._resolved = None
+        self._timers.set(self._deadline, None)
 
     # --- what happens
 

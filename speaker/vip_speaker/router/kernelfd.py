@@ -66,9 +66,7 @@ class DeadlineTimer:
         # An all-zero value disarms, so the earliest instant is one nanosecond.
         seconds, nanoseconds = (0, 0) if at_ns is None else divmod(max(at_ns, 1), _NANOSECONDS)
         self._spec.value_s, self._spec.value_ns = seconds, nanoseconds
-        _checked(
-            _libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, ctypes.byref(self._spec), None), "timerfd_settime"
-        )
+        _checked(_libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, ctypes.byref(self._spec), None), "timerfd_settime")
 
     def acknowledge(self) -> None:
         """Make the descriptor unreadable after it fired."""

@@ -20,6 +20,7 @@ class PlainFormatter(logging.Formatter):
     """`2026-11-23T18:00:00.123Z INFO web: BACKUP → MASTER, …`."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
         return f"{_timestamp(record)} {record.levelname} {_message(record)}"
 
 
@@ -27,6 +28,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: `time`, `level`, `message`, and `vip` where the line is about one."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
         entry = {"time": _timestamp(record), "level": record.levelname.lower(), "message": record.getMessage()}
         if vip := getattr(record, "vip", None):
             entry["vip"] = vip

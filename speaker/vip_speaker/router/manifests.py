@@ -1,9 +1,9 @@
 """VirtualIP documents from a file or a directory, and what stays in force when one of them is bad.
 
 The directory is watched, never a file: editors replace files, a ConfigMap swaps a symlink. Events only say "look again";
-what counts is the comparison with what was read before. A file that cannot be understood keeps its last good documents.
-Whoever writes the directory is not trusted: entries are opened without waiting, must be regular files that lie inside
-it, and are bounded in size and number.
+what counts is the comparison with what was read before. A file that cannot be understood keeps its last good
+documents. Whoever writes the directory is not trusted: entries are opened without waiting, must be regular files that
+lie inside it, and are bounded in size and number.
 """
 
 from __future__ import annotations
@@ -131,9 +131,7 @@ class Manifests:
 def _parsed(known: _File | None, *, stamp: tuple[int, ...], name: str, text: str) -> _File:
     """What a file's text means, given what it meant before."""
     stem = Path(name).stem
-    documents = load_documents(text, source=name)
-    if not documents:
-        return _keep(known, stamp=stamp, stem=stem, problem=f"{name}: no document in it")
+    documents = load_documents(text, source=name, lone=True)
     before = {manifest.name: manifest.vip for manifest in known.manifests} if known else {}
     manifests: list[Manifest] = []
     for document in documents:
@@ -143,12 +141,12 @@ def _parsed(known: _File | None, *, stamp: tuple[int, ...], name: str, text: str
         elif document.name is not None:
             manifests.append(Manifest(name=document.name, vip=before.get(document.name), problems=problems))
         else:
-            return _keep(known, stamp=stamp, stem=stem, problem=f"{name}: {'; '.join(problems)}")
+            return _keep(known, stamp=stamp, stem=stem, problem=f"{name}:{document.line}: {'; '.join(problems)}")
     return _File(stamp=stamp, manifests=tuple(manifests))
 
 
 def _keep(known: _File | None, *, stamp: tuple[int, ...], stem: str, problem: str) -> _File:
-    """A file that says nothing any more: its last good documents stay. Without any, the file's name stands for its VIP."""
+    """A file that says nothing any more: its last good documents stay. Without any, its name stands for its VIP."""
     if known is None or not known.manifests:
         manifests: tuple[Manifest, ...] = (Manifest(name=stem, vip=None, problems=(problem,)),)
     else:

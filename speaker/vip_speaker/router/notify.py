@@ -8,12 +8,12 @@ import socket
 
 
 def notify(message: str) -> None:
-    """Send `READY=1`, `STATUS=…` to the service manager; nothing happens where there is none, or when it does not listen."""
+    """Send `READY=1`, `STATUS=…` to the service manager; nothing happens where none listens."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as connection:
-        with contextlib.suppress(OSError):
-            connection.sendto(message.encode(), address)
+    kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    with socket.socket(socket.AF_UNIX, kind) as connection, contextlib.suppress(OSError):
+        connection.sendto(message.encode(), address)

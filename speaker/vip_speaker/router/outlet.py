@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 
 from vip_speaker import statefile
 from vip_speaker.kernel import Kernel
@@ -120,7 +121,15 @@ class Outlet:
             return None
         known = self._kernel.links.get(link.ifindex)
         own = self._kernel.own_addresses
-        subnets = tuple(str(one.subnet) for one in known.addresses if one.ip not in own) if known else ()
+        subnets = (
+            tuple(
+                str(ip_network((one.ip, one.prefix_length), strict=False))
+                for one in known.addresses
+                if one.ip not in own
+            )
+            if known
+            else ()
+        )
         return link_document(link, subnets)
 
     def _tell_service_manager(self) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from vip_speaker import statefile
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.instance import Instance
+from vip_speaker.router.loop import Loop
 from vip_speaker.vrrp.types import SECOND, BackupState, MasterState, Role
 
 # Another master that keeps advertising for this long is a split brain, not the end of an election.
@@ -13,7 +16,9 @@ _SPLIT_BRAIN_AFTER_NS = 3 * SECOND
 LISTEN_NS = 3 * SECOND
 
 
-def state_document(instance: Instance, link: statefile.Link | None, problems: tuple[str, ...]) -> statefile.VirtualIPState:
+def state_document(
+    instance: Instance, link: statefile.Link | None, problems: tuple[str, ...]
+) -> statefile.VirtualIPState:
     """What is to be known of `instance` now; `link` while it is in INIT and has listened long enough."""
     config = instance.config
     master, peer_priority = _master(instance)

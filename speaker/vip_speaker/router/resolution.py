@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from typing import Protocol
 
 from vip_api.model import Transport, VirtualAddress, VirtualIP
+
 from vip_speaker.kernel import Link
 from vip_speaker.vrrp.types import MS, SECOND, Config, Identity, IPAddress
 
@@ -35,7 +35,7 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """Everything that one virtual router on one link needs. `own_addresses` are the node's on that link, without VIPs."""
+    """Everything that one virtual router on one link needs. `own_addresses`: the node's there, without VIPs."""
 
     ifindex: int
     interface: str
@@ -69,19 +69,16 @@ class KernelView(Protocol):
         ...
 
 
-def resolve(
-    vip: VirtualIP, kernel: KernelView, *, password: str | None = None, contribution: int = 0
-) -> Resolution:
-    """What `vip` means on this host now. `contribution` is the sum of its trackers, `password` the one of its source."""
+def resolve(vip: VirtualIP, kernel: KernelView, *, password: str | None = None, contribution: int = 0) -> Resolution:
+    """What `vip` means on this host now. `contribution` is the sum of its trackers."""
     spec, assignment = vip.spec, vip.assignment
+    if problem := missing_link(vip, kernel) or missing_vrid(vip):
+        return Unusable(reason=problem)
     first = spec.addresses[0].ip
     link = kernel.find_interface(spec.interfaces, first)
-    if link is None:
-        return Unusable(reason=_no_interface(vip))
+    assert link is not None
     vrid = spec.virtual_router_id if assignment is None else assignment.virtual_router_id
     priority = (spec.priority or DEFAULT_PRIORITY) if assignment is None else assignment.priority
-    if vrid is None and assignment is None:
-        return Unusable(reason="spec.virtualRouterID: is required where no operator allocates one")
     if vrid is None:
         return Waiting(reason="waiting for a virtualRouterID", link=link)
     if priority is None:
@@ -141,18 +138,25 @@ def _peers(vip: VirtualIP) -> tuple[IPAddress, ...] | None:
     return known if known or not vip.assignment.peers else None
 
 
-def _channel(
-    link: Link, peers: tuple[IPAddress, ...] | None, password: str | None, *, virtual_mac: bool
-) -> str:
+def _channel(link: Link, peers: tuple[IPAddress, ...] | None, password: str | None, *, virtual_mac: bool) -> str:
     """What the core need not understand of an identity, as one string; of the password only a digest."""
     digest = "" if password is None else hashlib.sha256(password.encode()).hexdigest()[:16]
     how = "multicast" if peers is None else ",".join(sorted(map(str, peers)))
     return f"{link.ifindex}|{how}|{digest}|{'vmac' if virtual_mac else ''}"
 
 
-def _no_interface(vip: VirtualIP) -> str:
-    if vip.spec.interfaces:
-        return f"spec.interfaces: no link here is called {' or '.join(vip.spec.interfaces)}"
+def missing_vrid(vip: VirtualIP) -> str | None:
+    """What is wrong when nobody gives this VIP a VRID."""
+    if vip.assignment is None and vip.spec.virtual_router_id is None:
+        return "spec.virtualRouterID: is required where no operator allocates one"
+    return None
+
+
+def missing_link(vip: VirtualIP, kernel: KernelView) -> str | None:
+    """What is wrong when no link of this host is meant by the document."""
     first = vip.spec.addresses[0].ip
-    kind = "IPv4" if isinstance(first, IPv4Address) else "IPv6"
-    return f"spec.interfaces: no link here has the {kind} subnet of {first}; name one"
+    if kernel.find_interface(vip.spec.interfaces, first) is not None:
+        return None
+    if vip.spec.interfaces:
+        return f"spec.interfaces: no link of this host is called {' or '.join(vip.spec.interfaces)}"
+    return f"spec.interfaces: no link of this host has the subnet of {first}; name one"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from vip_speaker.kernel import Kernel
-    from vip_speaker.link.sockets import UnicastSocket
+    from vip_speaker.link import UnicastSocket
     from vip_speaker.router.activelink import ActiveLink
     from vip_speaker.router.instance import Instance
     from vip_speaker.router.loop import Loop
@@ -33,4 +33,8 @@ class Services(Protocol):
 
     def state_changed(self, instance: Instance) -> None:
         """Write the state file soon."""
+        ...
+
+    def released(self, instance: Instance) -> None:
+        """The instance gave up its VIP as it was asked to, and nothing of it is left on the link."""
         ...
