@@ -1,7 +1,7 @@
 """VirtualIP documents from a file or a directory, and what stays in force when one of them is bad.
 
-The directory is watched, never a file: editors replace files, a ConfigMap swaps a symlink. Events only say "look again";
-what counts is the comparison with what was read before. A file that cannot be understood keeps its last good
+The directory is watched, never a file: editors replace files, a ConfigMap swaps a symlink. Events only say "look
+again"; what counts is the comparison with what was read before. A file that cannot be understood keeps its last good
 documents. Whoever writes the directory is not trusted: entries are opened without waiting, must be regular files that
 lie inside it, and are bounded in size and number.
 """

@@ -121,15 +121,8 @@ class Outlet:
             return None
         known = self._kernel.links.get(link.ifindex)
         own = self._kernel.own_addresses
-        subnets = (
-            tuple(
-                str(ip_network((one.ip, one.prefix_length), strict=False))
-                for one in known.addresses
-                if one.ip not in own
-            )
-            if known
-            else ()
-        )
+        addresses = [one for one in known.addresses if one.ip not in own] if known else []
+        subnets = tuple(str(ip_network((one.ip, one.prefix_length), strict=False)) for one in addresses)
         return link_document(link, subnets)
 
     def _tell_service_manager(self) -> None:
