@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from vip_speaker.vrrp.machine import deadline, holds_addresses, role, step
+from vip_speaker.vrrp.machine import deadline, role, step
 from vip_speaker.vrrp.types import (
     MS,
     SECOND,
@@ -19,12 +19,10 @@ from vip_speaker.vrrp.types import (
     Advertisement,
     Announce,
     AnnouncementSeen,
-    BackupState,
     Config,
     Event,
     Heard,
     InitState,
-    LeavingState,
     MasterState,
     Noted,
     OtherVersionHeard,
@@ -37,11 +35,11 @@ from vip_speaker.vrrp.types import (
     State,
     StopAnnouncing,
     Tick,
-    Transition,
     Unsilence,
     YieldingState,
 )
 
+from tests.election import check_step
 from tests.simulation.lan import US, AdvertFrame, AnnouncementFrame, Frame, World
 
 WAITING_FRAMES = 256  # a socket's buffer
@@ -67,7 +65,7 @@ class Host:
     # --- what happens to the host ---
 
     def start(self) -> None:
-        """A new process: sweeps what an earlier one left on the link, then takes part. Also ends a shutdown under way."""
+        """A new process: sweeps what an earlier one left, then takes part. Or the end of a shutdown under way."""
         if self.running:
             self.tell(Startup())
             return
@@ -176,6 +174,7 @@ class Host:
                 self._apply(AnnouncementSeen(address=address))
             case Config():
                 previous, self.config = self.config, what
+                self.world.record(self, f"priority {what.priority} identity {what.identity.vrid} {len(what.addresses)}")
                 self._apply(Reconfigured(previous=previous))
             case _:
                 self._apply(what)
@@ -186,6 +185,9 @@ class Host:
         self.state, actions = step(self.config, before, event, self.local_ns())
         assert again == (self.state, actions)
         check_step(before, self.state, actions)
+        if isinstance(event, Tick):
+            due_ns = deadline(self.state)
+            assert due_ns is None or due_ns > self.local_ns(), f"due again at once: {self.state}"
         when_ns, life = self.world.now_ns, self.life
         for action in actions:
             if isinstance(action, Noted):
@@ -259,35 +261,6 @@ class Host:
             self.world.record(self, "addresses expire")
             self.world.note_holders()
             self.tell(AddressesExpired())
-
-
-def check_step(before: State, after: State, actions: tuple[Action, ...]) -> None:
-    """What holds for every step: addresses and roles move exactly as the actions say."""
-    held, silent = holds_addresses(before), is_silent(before)
-    for action in actions:
-        match action:
-            case AddAddresses():
-                held = True
-            case RemoveAddresses():
-                assert held, f"removes what it does not hold: {before} -> {actions}"
-                held = silent = False
-            case Silence():
-                assert held and not silent, f"silences in vain: {before} -> {actions}"
-                silent = True
-            case Unsilence():
-                assert silent, f"lifts no silence: {before} -> {actions}"
-                silent = False
-            case _:
-                pass
-    assert held == holds_addresses(after), f"{before} -> {after}: {actions}"
-    assert silent == is_silent(after), f"{before} -> {after}: {actions}"
-    transitions = [action for action in actions if isinstance(action, Transition)]
-    told = [(transition.before, transition.after) for transition in transitions]
-    assert told == ([(role(before), role(after))] if role(before) != role(after) else []), f"{before} -> {after}"
-
-
-def is_silent(state: State) -> bool:
-    return isinstance(state, BackupState | LeavingState) and state.handover is not None
 
 
 def serves(host: Host) -> bool:

@@ -1,7 +1,7 @@
 """The virtual world: one clock, one event queue, one LAN that loses, doubles, delays and partitions.
 
-Everything random comes from one generator, so one seed is one run. Times are nanoseconds of true time; hosts have clocks
-of their own that drift.
+Everything random comes from one generator, so one seed is one run. Times are nanoseconds of true time; hosts have
+clocks of their own that drift.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Weather:
     loss: float = 0.0
     duplication: float = 0.0
     delay_max_ns: int = 300 * US
+    reordering: bool = False
     cut: set[tuple[str, str]] = field(default_factory=set)  # (from, to): one way
 
 
@@ -56,6 +57,7 @@ class World:
         self.holding: list[tuple[int, frozenset[str]]] = [(0, frozenset())]
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
+        self._last_arrival_ns: dict[tuple[str, str], int] = {}
 
     def at(self, when_ns: int, what: Callable[[], None]) -> None:
         self._sequence += 1
@@ -78,8 +80,11 @@ class World:
                 continue
             copies = 2 if self.random.random() < self.weather.duplication else 1
             for _ in range(copies):
-                delay_ns = self.random.randint(50 * US, self.weather.delay_max_ns)
-                self.after(delay_ns, lambda host=host: host.receive(frame))
+                when_ns = self.now_ns + self.random.randint(50 * US, self.weather.delay_max_ns)
+                if not self.weather.reordering:
+                    when_ns = max(when_ns, self._last_arrival_ns.get((source.name, host.name), 0) + 1)
+                    self._last_arrival_ns[source.name, host.name] = when_ns
+                self.at(when_ns, lambda host=host: host.receive(frame))
 
     def record(self, host: Host, what: str) -> None:
         self.trace.append(f"{self.now_ns / MS:.3f} {host.name} {what}")

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from vip_speaker.vrrp.machine import role
 from vip_speaker.vrrp.types import (
     MS,
+    OWNER_PRIORITY,
     SECOND,
     Config,
     Failed,
@@ -21,9 +22,12 @@ from vip_speaker.vrrp.types import (
 from tests.simulation.host import Host, serves
 from tests.simulation.lan import Weather, World
 
-# From an advertisement that leaves one host until the other one is silent: the slowest frame of a calm LAN (0.3 ms), and
-# on either side the actions before it. Two BACKUPs that start within one frame's time need two such trips.
+# From an advertisement that leaves one host until the other one is silent: the slowest frame of a calm LAN (0.3 ms),
+# and on either side the actions before it. Two BACKUPs that start within one frame's time need two such trips.
 OVERLAP_NS = 5 * MS
+# When two become master at once and the winner leaves within that time, the loser is silent already and waits for its
+# skew, which after a squeeze is that of 10 ms.
+GAP_NS = 10 * MS + OVERLAP_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,8 @@ class Shape:
     def settled_after_ns(self) -> int:
         """By then a healed LAN has a master, and no two that do not know of each other.
 
-        Nobody waits longer than the longest master-down interval, in version 3 by the interval of the squeeze before it
-        at most as long; a yielding master a skew and 200 ms; two masters hear each other within one interval; the clocks
-        drift, and a handover takes 50 ms and 5 ms per address.
+        Nobody waits longer than the longest master-down interval; a yielding master a skew and 200 ms; two masters hear
+        each other within one interval; the clocks drift, and a handover takes 50 ms and 5 ms per address.
         """
         wait_ns = max(self.longest_master_down_ns, self.longest_master_down_ns - 2 * self.interval_ns + 200 * MS)
         return (wait_ns + self.interval_ns) * 1001 // 1000 + 50 * MS + 5 * MS * self.addresses + OVERLAP_NS
@@ -122,6 +125,7 @@ class Chaos:
             loss=rng.choice((0.0, 0.05, 0.3)),
             duplication=rng.choice((0.0, 0.2)),
             delay_max_ns=rng.choice((1, 5, 50)) * MS,
+            reordering=rng.random() < 0.5,
         )
         kinds = (
             self._cut,
@@ -237,7 +241,8 @@ class PlannedMoves:
             kind = world.random.choice(kinds)
             world.at(when_ns, kind)
             when_ns += world.random.randint(0, world.random.choice((20 * MS, shape.interval_ns, 6 * shape.interval_ns)))
-        if identities:
+        # An owner that starts under the new identity is master at once and cannot know the old one.
+        if identities and all(host.config.priority != OWNER_PRIORITY for host in world.hosts):
             world.at(world.random.randint(self.begins_at_ns, when_ns), self._reidentify)
         self.ends_at_ns = when_ns + shape.decided_after_ns
 
@@ -248,7 +253,14 @@ class PlannedMoves:
         if not listening:
             return
         host.tell(Shutdown())
-        self.world.after(self.world.random.randint(MS, 8 * self.shape.interval_ns), host.start)
+        self.world.after(self.world.random.randint(MS, 8 * self.shape.interval_ns), lambda: self._return(host))
+
+    def _return(self, host: Host) -> None:
+        """Not while an identity changes: a router that starts under the new one cannot know the old one."""
+        if len({other.config.identity for other in self.world.hosts}) > 1:
+            self.world.after(self.shape.interval_ns, lambda: self._return(host))
+        else:
+            host.start()
 
     def _reprioritize(self) -> None:
         host = self.world.random.choice(masters(self.world) or self.world.hosts)

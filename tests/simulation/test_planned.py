@@ -12,7 +12,7 @@ import pytest
 from vip_speaker.vrrp.types import MS
 
 from tests.simulation.lan import World
-from tests.simulation.scenario import OVERLAP_NS, PlannedMoves, Shape, build, draw_shape, masters
+from tests.simulation.scenario import GAP_NS, OVERLAP_NS, PlannedMoves, Shape, build, draw_shape, masters
 
 SEEDS = range(160)
 BATCH = 20
@@ -30,7 +30,7 @@ def simulate(seed: int) -> tuple[World, Shape, PlannedMoves]:
 def violations(seed: int) -> Iterator[str]:
     world, _, moves = simulate(seed)
     gap_ns = world.longest(world.answering, since_ns=moves.begins_at_ns, several=False)
-    if gap_ns > OVERLAP_NS:
+    if gap_ns > GAP_NS:
         yield f"nobody answered for {gap_ns / MS:.1f} ms"
     overlap_ns = world.longest(world.answering, since_ns=0, several=True)
     if overlap_ns > OVERLAP_NS:

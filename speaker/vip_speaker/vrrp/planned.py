@@ -73,17 +73,25 @@ def successor_wait_ns(config: Config, *, last_sent_interval_ns: int) -> int:
 
 
 def farewell(config: Config, *, priority: int, former: FormerIdentity | None) -> tuple[SendAdvertisement, ...]:
-    """Priority 0; in version 3 after a squeeze at `priority`, so that the successor's skew is that of 10 ms."""
-    sent: list[SendAdvertisement] = []
-    for identity in (config.identity, former.identity) if former is not None else (config.identity,):
-        if identity.version == 2:
-            sent.append(advertise(config, identity=identity, priority=RELEASE_PRIORITY))
-            continue
-        sent += [
-            advertise(config, identity=identity, priority=said, interval_ns=CENTISECOND)
-            for said in (priority, RELEASE_PRIORITY)
-        ]
-    return tuple(sent)
+    """Priority 0; in version 3 after a squeeze at `priority`, so that the successor's skew is that of 10 ms.
+
+    Under all identities the squeeze first: a peer that listens under both may take over at the first priority 0.
+    """
+    identities = (config.identity,) if former is None else (config.identity, former.identity)
+    squeeze = tuple(
+        advertise(config, identity=identity, priority=priority, interval_ns=CENTISECOND)
+        for identity in identities
+        if identity.version == 3
+    )
+    return squeeze + tuple(
+        advertise(
+            config,
+            identity=identity,
+            priority=RELEASE_PRIORITY,
+            interval_ns=CENTISECOND if identity.version == 3 else None,
+        )
+        for identity in identities
+    )
 
 
 def leave(config: Config, state: MasterState, now_ns: int, *, at_once: bool) -> Step:
