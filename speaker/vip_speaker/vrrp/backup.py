@@ -144,7 +144,7 @@ def _promote(config: Config, state: BackupState, now_ns: int) -> Step:
     transition = _reason(state, rival if preempted else None, now_ns)
     return enter_master(config, now_ns, former=state.former), (
         *unsilence,
-        *take_over(config, living=preempted or state.released_by is not None),
+        *take_over(config, living=preempted or state.released_by is not None, former=state.former),
         transition,
     )
 

@@ -116,5 +116,5 @@ def reconfigured_yielding(config: Config, state: YieldingState, previous: Config
         return state, ((AddAddresses(),) if config.addresses != previous.addresses else ())
     master, sent = resume(config, state, now_ns)
     if config.identity == previous.identity and config.addresses == previous.addresses:
-        return master, (sent,)
+        return master, sent
     return reconfigured_master(config, master, previous, now_ns)

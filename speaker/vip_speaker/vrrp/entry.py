@@ -62,6 +62,17 @@ def advertise(
     )
 
 
+def everywhere(sent: SendAdvertisement, former: FormerIdentity | None) -> tuple[SendAdvertisement, ...]:
+    """`sent`, and once more under the former identity: what peers must hear that do not know of the change yet."""
+    if former is None:
+        return (sent,)
+    return sent, replace(
+        sent,
+        identity=former.identity,
+        interval_ns=former.identity.advertisement_interval_ns or sent.interval_ns,
+    )
+
+
 def enter_backup(
     config: Config, now_ns: int, *, was_master: bool = False, former: FormerIdentity | None = None
 ) -> BackupState:
@@ -114,15 +125,16 @@ def enter_master(config: Config, now_ns: int, *, former: FormerIdentity | None =
     )
 
 
-def take_over(config: Config, *, living: bool) -> tuple[Action, ...]:
+def take_over(config: Config, *, living: bool, former: FormerIdentity | None) -> tuple[Action, ...]:
     """What a new master does (SM-10, SM-24).
 
     Where nobody lives the advertisement comes first, so that no other BACKUP starts too. From a living master the
     addresses come first, unannounced, because it may drop them at the advertisement (keepalived does).
     """
+    sent = everywhere(advertise(config), former)
     if living:
-        return AddAddresses(), advertise(config), Announce(takeover=True)
-    return advertise(config), AddAddresses(), Announce(takeover=False)
+        return AddAddresses(), *sent, Announce(takeover=True)
+    return *sent, AddAddresses(), Announce(takeover=False)
 
 
 def start(config: Config, now_ns: int, *, before: Role, cause: Cause) -> Step:
@@ -133,7 +145,7 @@ def start(config: Config, now_ns: int, *, before: Role, cause: Cause) -> Step:
     """
     if config.priority == 255:
         transition = Transition(before=before, after=Role.MASTER, cause=Cause.OWNER)
-        return enter_master(config, now_ns), (*take_over(config, living=True), transition)
+        return enter_master(config, now_ns), (*take_over(config, living=True, former=None), transition)
     return enter_backup(config, now_ns), (Transition(before=before, after=Role.BACKUP, cause=cause),)
 
 

@@ -13,6 +13,7 @@ from vip_speaker.vrrp.change import reconfigured_master
 from vip_speaker.vrrp.entry import (
     Step,
     advertise,
+    everywhere,
     forget_former,
     heard_former,
     listen,
@@ -23,6 +24,7 @@ from vip_speaker.vrrp.planned import leave
 from vip_speaker.vrrp.timing import next_grid_instant_ns, own_master_down_interval_ns, take_token
 from vip_speaker.vrrp.types import (
     CENTISECOND,
+    LOWEST_PRIORITY,
     RELEASE_PRIORITY,
     Action,
     AddressesExpired,
@@ -65,13 +67,13 @@ def step_master(config: Config, state: MasterState, event: Event, now_ns: int) -
             return reconfigured_master(config, state, event.previous, now_ns)
         case Failed():
             return FaultState(reason=event.reason), (
-                advertise(config, priority=RELEASE_PRIORITY),
+                *everywhere(advertise(config, priority=RELEASE_PRIORITY), state.former),
                 StopAnnouncing(),
                 RemoveAddresses(),
                 Transition(before=Role.MASTER, after=Role.FAULT, cause=Cause.FAILED),
             )
         case Shutdown():
-            return leave(config, now_ns, at_once=event.at_once, last_sent_interval_ns=state.last_sent_interval_ns)
+            return leave(config, state, now_ns, at_once=event.at_once)
         case AddressesExpired():
             return listen(config, now_ns, cause=Cause.ADDRESSES_EXPIRED, former=state.former)
         case Startup() | Recovered() | AnnouncementSeen():
@@ -141,13 +143,16 @@ def _identity_of(config: Config, state: MasterState, event: Heard) -> Identity:
 
 
 def _lose(config: Config, state: MasterState, event: Heard, now_ns: int) -> Step:
-    """SM-37: one last advertisement, so that a keepalived announces again; then silent until the winner has."""
+    """SM-37: one last advertisement, so that a keepalived announces again; then silent until the winner has.
+
+    It says the lowest priority: it claims nothing, so it cannot depose a winner that is demoted in the same instant.
+    """
     advertisement = event.advertisement
     backup = lose_to(config, event, now_ns, former=state.former)
     identity = _identity_of(config, state, event)
     return backup, (
         Silence(),
-        advertise(config, identity=identity),
+        advertise(config, identity=identity, priority=LOWEST_PRIORITY),
         Transition(
             before=Role.MASTER,
             after=Role.BACKUP,

@@ -16,7 +16,9 @@ from vip_speaker.vrrp.entry import (
     announced,
     enter_backup,
     enter_master,
+    everywhere,
     forget_former,
+    former_of,
     hand_over,
     listen,
     lose_to,
@@ -35,6 +37,7 @@ from vip_speaker.vrrp.types import (
     Event,
     Failed,
     FaultState,
+    FormerIdentity,
     Handover,
     Heard,
     InitState,
@@ -69,24 +72,36 @@ def successor_wait_ns(config: Config, *, last_sent_interval_ns: int) -> int:
     return longest_skew_ns(version=config.identity.version, interval_ns=interval_ns) + SUCCESSOR_MARGIN_NS
 
 
-def farewell(config: Config, *, priority: int) -> tuple[SendAdvertisement, ...]:
-    """Priority 0; in version 3 after a squeeze at `priority`, so that the successor's skew is that of 10 ms."""
-    if config.identity.version == 2:
-        return (advertise(config, priority=RELEASE_PRIORITY),)
-    return (
-        advertise(config, priority=priority, interval_ns=CENTISECOND),
-        advertise(config, priority=RELEASE_PRIORITY, interval_ns=CENTISECOND),
+def farewell(config: Config, *, priority: int, former: FormerIdentity | None) -> tuple[SendAdvertisement, ...]:
+    """Priority 0; in version 3 after a squeeze at `priority`, so that the successor's skew is that of 10 ms.
+
+    Under all identities the squeeze first: a peer that listens under both may take over at the first priority 0.
+    """
+    identities = (config.identity,) if former is None else (config.identity, former.identity)
+    squeeze = tuple(
+        advertise(config, identity=identity, priority=priority, interval_ns=CENTISECOND)
+        for identity in identities
+        if identity.version == 3
+    )
+    return squeeze + tuple(
+        advertise(
+            config,
+            identity=identity,
+            priority=RELEASE_PRIORITY,
+            interval_ns=CENTISECOND if identity.version == 3 else None,
+        )
+        for identity in identities
     )
 
 
-def leave(config: Config, now_ns: int, *, at_once: bool, last_sent_interval_ns: int) -> Step:
+def leave(config: Config, state: MasterState, now_ns: int, *, at_once: bool) -> Step:
     """Shutdown of a master (SM-34), an owner too."""
-    sent = farewell(config, priority=config.priority)
+    sent = farewell(config, priority=config.priority, former=state.former)
     if at_once:
-        state, actions = _gone(Cause.SHUTDOWN)
-        return state, (*sent, StopAnnouncing(), *actions)
-    until_ns = now_ns + successor_wait_ns(config, last_sent_interval_ns=last_sent_interval_ns)
-    return LeavingState(until_ns=until_ns), (*sent, StopAnnouncing())
+        gone, actions = _gone(Cause.SHUTDOWN)
+        return gone, (*sent, StopAnnouncing(), *actions)
+    until_ns = now_ns + successor_wait_ns(config, last_sent_interval_ns=state.last_sent_interval_ns)
+    return LeavingState(until_ns=until_ns, former=state.former), (*sent, StopAnnouncing())
 
 
 def step_leaving(config: Config, state: LeavingState, event: Event, now_ns: int) -> Step:
@@ -95,6 +110,8 @@ def step_leaving(config: Config, state: LeavingState, event: Event, now_ns: int)
         case Heard():
             if event.advertisement.priority == RELEASE_PRIORITY or state.handover is not None:
                 return state, ()
+            if event.former and state.former is None:
+                return state, ()
             handover = hand_over(config, now_ns, successor=event.advertisement.source)
             return replace(state, handover=handover), (Silence(),)
         case AnnouncementSeen():
@@ -102,6 +119,8 @@ def step_leaving(config: Config, state: LeavingState, event: Event, now_ns: int)
                 return state, ()
             return _waiting(state, state.handover, announced(state.handover, event.address))
         case Reconfigured():
+            if config.identity != event.previous.identity:
+                state = replace(state, former=former_of(event.previous, now_ns))
             if state.handover is None:
                 return state, ((AddAddresses(),) if config.addresses != event.previous.addresses else ())
             return _waiting(state, state.handover, narrowed(state.handover, config))
@@ -138,8 +157,9 @@ def _gone(cause: Cause, source: IPAddress | None = None) -> Step:
 def _stay(config: Config, state: LeavingState, now_ns: int) -> Step:
     """Started again before it was gone: still master if nobody came, otherwise a BACKUP that finishes the handover."""
     if state.handover is None:
-        return enter_master(config, now_ns), (advertise(config), Announce(takeover=False))
-    backup = replace(enter_backup(config, now_ns, was_master=True), handover=state.handover)
+        master = enter_master(config, now_ns, former=state.former)
+        return master, (*everywhere(advertise(config), state.former), Announce(takeover=False))
+    backup = replace(enter_backup(config, now_ns, was_master=True, former=state.former), handover=state.handover)
     transition = Transition(before=Role.MASTER, after=Role.BACKUP, cause=Cause.STARTED, source=state.handover.successor)
     return backup, (transition,)
 
@@ -148,13 +168,13 @@ def offer(config: Config, previous: Config, state: MasterState, now_ns: int) -> 
     """Demoted from the priority of `previous`: give up by priority 0, and serve on until somebody answers."""
     until_ns = now_ns + successor_wait_ns(config, last_sent_interval_ns=state.last_sent_interval_ns)
     yielding = YieldingState(until_ns=until_ns, bucket=state.bucket, former=state.former)
-    return yielding, farewell(config, priority=previous.priority)
+    return yielding, farewell(config, priority=previous.priority, former=state.former)
 
 
-def resume(config: Config, state: YieldingState, now_ns: int) -> tuple[MasterState, SendAdvertisement]:
+def resume(config: Config, state: YieldingState, now_ns: int) -> tuple[MasterState, tuple[SendAdvertisement, ...]]:
     """Nobody came, or nobody is asked any more: advertise again. The addresses never left."""
     master = replace(enter_master(config, now_ns, former=state.former), bucket=state.bucket)
-    return master, advertise(config)
+    return master, everywhere(advertise(config), state.former)
 
 
 def step_yielding(config: Config, state: YieldingState, event: Event, now_ns: int) -> Step:
@@ -173,7 +193,7 @@ def step_yielding(config: Config, state: YieldingState, event: Event, now_ns: in
                 Transition(before=Role.MASTER, after=Role.FAULT, cause=Cause.FAILED),
             )
         case Shutdown():
-            return leave(config, now_ns, at_once=event.at_once, last_sent_interval_ns=0)
+            return leave(config, resume(config, state, now_ns)[0], now_ns, at_once=event.at_once)
         case AddressesExpired():
             return listen(config, now_ns, cause=Cause.ADDRESSES_EXPIRED, former=state.former)
         case Startup() | Recovered() | AnnouncementSeen() | Reconfigured():
@@ -199,5 +219,4 @@ def _tick_yielding(config: Config, state: YieldingState, now_ns: int) -> Step:
         return state, ()
     if now_ns - state.until_ns > own_master_down_interval_ns(config):
         return listen(config, now_ns, cause=Cause.STALLED, former=state.former)
-    master, sent = resume(config, state, now_ns)
-    return master, (sent,)
+    return resume(config, state, now_ns)

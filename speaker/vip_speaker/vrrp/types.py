@@ -17,6 +17,7 @@ CENTISECOND = 10 * MS
 SECOND = 1_000 * MS
 
 OWNER_PRIORITY = 255
+LOWEST_PRIORITY = 1
 RELEASE_PRIORITY = 0
 
 
@@ -172,11 +173,12 @@ class MasterState:
 class LeavingState:
     """Gave up with priority 0 and holds the addresses for a successor, at the latest until `until_ns`; then INIT.
 
-    `handover` once the successor's first advertisement was heard: silent from there.
+    `handover` once the successor's first advertisement was heard, under the former identity too: silent from there.
     """
 
     until_ns: int
     handover: Handover | None = None
+    former: FormerIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
