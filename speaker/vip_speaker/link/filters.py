@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
 from vip_speaker.link.bpf import (
-    MAX_INSTRUCTIONS,
     PACKET_TYPE,
     VLAN_TAG_PRESENT,
     Label,
     Line,
     accept,
     assemble,
+    jump,
     jump_if_equal,
     jump_if_equals_x,
     keep_in_x,
@@ -33,9 +33,9 @@ ETHERTYPE_AT = 12
 MAX_FRAME = 2048  # more than an advertisement with 64 IPv6 addresses (1086) and any frame of a 1500-byte link
 ICMPV6 = 58
 NEIGHBOUR_ADVERTISEMENT = 136
-# Two instructions an address; beyond, the filter passes all announcements and the socket looks at the address
-# alone.
-MAX_FILTERED_ADDRESSES = (MAX_INSTRUCTIONS - 32) // 2
+# The kernel translates an address into about 40 bytes and charges them to the socket, which may have 20 kB
+# (net.core.optmem_max before Linux 6.9). Beyond, all announcements pass and the socket looks at the address alone.
+MAX_FILTERED_ADDRESSES = 256
 
 
 def advertisements() -> bytes:
@@ -91,7 +91,9 @@ def announcements(addresses: Iterable[IPAddress]) -> bytes:
             accept(0),
             Label("untagged"),
             load(ETHERTYPE_AT, 2),
-            jump_if_equal(ETH_P_ARP, None, "not-arp"),
+            jump_if_equal(ETH_P_ARP, "arp"),
+            jump("not-arp"),  # farther than a conditional jump reaches
+            Label("arp"),
             load(ETHERNET_HEADER + 14, 4),  # sender address
             keep_in_x(),
             load(ETHERNET_HEADER + 24, 4),  # target address

@@ -27,6 +27,7 @@ from vip_speaker.wire.layers import IP, VRRP, IPv6, VRRPv3, checksum, in4_chksum
 from vip_speaker.wire.received import ETH_P_IP, ETH_P_IPV6, PacketType, Received
 
 MESSAGE_BYTES = 8  # of a message without addresses
+LONGEST_V2_MESSAGE = MESSAGE_BYTES + 255 * 4 + PASSWORD_BYTES
 LIMITED_BROADCAST = IPv4Address("255.255.255.255")
 
 Decoded = Advertisement | Discard
@@ -186,9 +187,9 @@ def _parse_message(
     if len(message) < MESSAGE_BYTES:
         raise _Rejected(DiscardReason.PACKET_LENGTH, f"{len(message)} bytes", source)  # RV-06
     if not isinstance(layer, VRRP | VRRPv3):
-        # scapy does not recognise a message of 8 bytes that says version 3; its other fields are where VRRP
-        # has them.
-        layer = VRRP(message)
+        # scapy gives up on a message that ends early; filled up it says what the header fields are, and the rules
+        # below find what is wrong with it.
+        layer = VRRP(message.ljust(LONGEST_V2_MESSAGE, b"\0"))
     if layer.version not in (2, 3) or (layer.version == 2 and source.version == 6):
         raise _Rejected(DiscardReason.VERSION, f"version {layer.version}", source)  # RV-08
     if layer.type != 1:
