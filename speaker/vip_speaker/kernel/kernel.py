@@ -43,6 +43,9 @@ from vip_speaker.kernel.links import (
     peek_key,
 )
 from vip_speaker.kernel.netlink import NLM_F_DUMP, NLM_F_REQUEST, Requests, open_socket
+from vip_speaker.kernel.record import Record, leftovers
+from vip_speaker.kernel.silence import Silence
+from vip_speaker.kernel.virtual_mac import VirtualMacs, is_virtual
 
 OLDEST_KERNEL = (5, 4)
 _GROUPS = (1, 5, 9)  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
@@ -63,6 +66,16 @@ class Failure:
 
     assigned: Assigned
     error: KernelError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What `Kernel.sweep` removed: addresses, nftables tables and links; `failures` are addresses that it could not."""
+
+    addresses: tuple[Assigned, ...] = ()
+    tables: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,6 +99,9 @@ class Kernel:
     def __init__(self, events: socket.socket, requests: Requests) -> None:
         self._events = events
         self._requests = requests
+        self._sole = _claim_namespace()
+        self.silence = Silence()
+        self.virtual_macs = VirtualMacs(requests)
         self._table = LinkTable()
         self._held: dict[Key, _Holding] = {}
         self._removing: Counter[Key] = Counter()  # events that our own removals will cause
@@ -103,7 +119,10 @@ class Kernel:
         return opened
 
     def close(self) -> None:
-        """Close the sockets. Addresses stay until their lifetime ends."""
+        """Close the sockets. Addresses stay until their lifetime ends, virtual MAC links until they are swept."""
+        self.silence.close()
+        if self._sole is not None:
+            self._sole.close()
         self._events.close()
         self._requests.close()
 
@@ -121,6 +140,11 @@ class Kernel:
         """The addresses that `add` put on links and `remove` did not take away."""
         return frozenset(held.assigned.ip for held in self._held.values())
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other router of ours runs in this network namespace (as of `open`)."""
+        return self._sole is not None
+
     def link_named(self, name: str) -> Link | None:
         """The link of that name."""
         return next((self._table[index] for index in self._table if self._table[index].name == name), None)
@@ -128,8 +152,9 @@ class Kernel:
     def find_interface(
         self, patterns: Sequence[str], address: IPAddress, *, own: AbstractSet[IPAddress] = frozenset()
     ) -> Link | None:
-        """`choose.find_interface` among all links; addresses that we hold count as `own`."""
-        return choose.find_interface(self._table.values(), patterns, address, own=own | self.own_addresses)
+        """`choose.find_interface` among all links but those of virtual MACs; addresses that we hold count as `own`."""
+        links = (link for link in self._table.values() if not is_virtual(link))
+        return choose.find_interface(links, patterns, address, own=own | self.own_addresses)
 
     def primary_address(self, link: Link, version: int, own: AbstractSet[IPAddress] = frozenset()) -> IPAddress | None:
         """`choose.primary_address`; addresses that we hold count as `own`."""
@@ -145,6 +170,23 @@ class Kernel:
     ) -> tuple[Assigned, ...]:
         """`addresses.plan_addresses`; addresses that we hold count as `own`."""
         return requests_for.plan_addresses(link, addresses, own=own | self.own_addresses, parent=parent)
+
+    # --- start ------------------------------------------------------------------------------------------------------
+
+    def sweep(self, record: Record) -> Swept:
+        """Remove what an earlier router left behind, and nothing that is somebody else's. Before the first packet."""
+        found = leftovers(self._table, record.load(), alone=self.alone, marks=_keeps_marks(os.uname().release))
+        failures = self.remove(found)
+        refused = {failure.assigned for failure in failures}
+        removed = tuple(one for one in found if one not in refused)
+        if not self.alone:
+            return Swept(addresses=removed, failures=tuple(failures))
+        return Swept(
+            addresses=removed,
+            tables=tuple(self.silence.sweep()),
+            links=tuple(self.virtual_macs.sweep()),
+            failures=tuple(failures),
+        )
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
@@ -205,6 +247,12 @@ class Kernel:
             self._held.pop(key, None)
             self._table.drop_address(key)
         return failures
+
+    def create_virtual_mac(self, parent: Link, vrid: int, version: int) -> Link:
+        """`VirtualMacs.create`; the link is in `links` at once."""
+        link = self.virtual_macs.create(parent, vrid, version)
+        self._table.put_link(link)
+        return link
 
     def _put(self, assigned: Sequence[Assigned], messages: Sequence[bytes], lifetime_s: int | None) -> list[Failure]:
         if not assigned:
@@ -347,6 +395,26 @@ def check_requirements(*, release: str | None = None, status: str | None = None)
     effective = re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)
     if effective and not int(effective[1], 16) >> 12 & 1:
         raise KernelError("the router lacks the capability NET_ADMIN: it cannot put addresses on a link")
+
+
+def _keeps_marks(release: str) -> bool:
+    """Whether a kernel of this release keeps IFA_PROTO."""
+    version = re.match(r"(\d+)\.(\d+)", release)
+    return version is not None and (int(version[1]), int(version[2])) >= (5, 18)
+
+
+def _claim_namespace() -> socket.socket | None:
+    """The name that one router per network namespace holds while it lives; None when another one has it.
+
+    Anybody in the namespace can take the name. All that follows is that the next router sweeps by its record alone.
+    """
+    claimed = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        claimed.bind("\0kube-vrrp/router")
+    except OSError:
+        claimed.close()
+        return None
+    return claimed
 
 
 def _failure(what: str, assigned: Assigned, code: int, detail: str = "") -> Failure:
