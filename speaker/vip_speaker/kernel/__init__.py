@@ -6,11 +6,10 @@ watches.
 
 from vip_speaker.kernel.addresses import Assigned, plan_addresses, removal_requests
 from vip_speaker.kernel.errors import KernelError
-from vip_speaker.kernel.kernel import Failure, Kernel, Swept
+from vip_speaker.kernel.kernel import Failure, Kernel
 from vip_speaker.kernel.links import AddressChanged, Event, IPAddress, Link, LinkAddress, LinkChanged, Overflow
 from vip_speaker.kernel.record import Record
-from vip_speaker.kernel.silence import Silence
-from vip_speaker.kernel.virtual_mac import VirtualMacs, mac_of
+from vip_speaker.kernel.virtual_mac import mac_of
 
 __all__ = [
     "AddressChanged",
@@ -25,9 +24,6 @@ __all__ = [
     "LinkChanged",
     "Overflow",
     "Record",
-    "Silence",
-    "Swept",
-    "VirtualMacs",
     "mac_of",
     "plan_addresses",
     "removal_requests",

@@ -43,6 +43,12 @@ class Assigned:
     def __str__(self) -> str:
         return f"{self.ip}/{self.prefix_length}"
 
+    def __lt__(self, other: Assigned) -> bool:
+        return self._order() < other._order()
+
+    def _order(self) -> tuple[int, int, bytes, int]:
+        return self.ifindex, self.ip.version, self.ip.packed, self.prefix_length
+
 
 def plan_addresses(
     link: Link,

@@ -14,7 +14,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from vip_speaker.kernel.addresses import ADDRESS_PROTOCOL, Assigned
-from vip_speaker.kernel.errors import KernelError
 from vip_speaker.kernel.links import Link
 
 _LIMIT_BYTES = 4 << 20  # 16,000 addresses; the directory may be shared with another container
@@ -46,17 +45,14 @@ class Record:
             return frozenset()
 
     def write(self, assigned: Iterable[Assigned]) -> None:
-        """Replace the file, unless it says the same already. Call it before the addresses are added. KernelError."""
+        """Replace the file, unless it says the same already. Call it before the addresses are added. OSError."""
         wanted = frozenset(assigned)
         if wanted == self._written:
             return
         rows = [[one.ifindex, str(one.ip), one.prefix_length] for one in wanted]
         draft = self._path.with_name(f".{self._path.name}.new")
-        try:
-            draft.write_text(json.dumps({"boot": self._boot, "addresses": rows}), encoding="ascii")
-            draft.replace(self._path)
-        except OSError as error:
-            raise KernelError(f"cannot write {self._path}", error.errno or 0) from error
+        draft.write_text(json.dumps({"boot": self._boot, "addresses": rows}), encoding="ascii")
+        draft.replace(self._path)
         self._written = wanted
 
 

@@ -73,8 +73,18 @@ class VirtualMacs:
 
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
-        self._children: dict[int, set[int]] = {}  # parent: virtual links on it
+        self._children: dict[int, dict[tuple[int, int], Link]] = {}  # parent: (vrid, version): the link on it
         self._before: dict[int, dict[int, int]] = {}  # parent: settings as they were
+
+    @property
+    def ifindexes(self) -> set[int]:
+        """The links made here."""
+        return {link.ifindex for children in self._children.values() for link in children.values()}
+
+    def find(self, parent: Link, vrid: int, version: int) -> int | None:
+        """The ifindex of the link that `create` made."""
+        link = self._children.get(parent.ifindex, {}).get((vrid, version))
+        return None if link is None else link.ifindex
 
     def create(self, parent: Link, vrid: int, version: int) -> Link:
         """The link for `vrid` and IP `version` on `parent`, down. KernelError; EEXIST when the name is another's."""
@@ -96,7 +106,7 @@ class VirtualMacs:
         except KernelError:
             self._delete(link.ifindex, link.name)
             raise
-        self._children.setdefault(parent.ifindex, set()).add(link.ifindex)
+        self._children.setdefault(parent.ifindex, {})[vrid, version] = link
         # Router advertisements would give it addresses of its own. No netlink setting exists; a pod that cannot write
         # here leaves the node's default in force, which is off on a node that forwards IPv6.
         with contextlib.suppress(OSError):
@@ -119,12 +129,19 @@ class VirtualMacs:
         """
         self._delete(link.ifindex, link.name)
         for parent, children in list(self._children.items()):
-            children.discard(link.ifindex)
+            for key, child in list(children.items()):
+                if child.ifindex == link.ifindex:
+                    del children[key]
             if not children:
                 del self._children[parent]
                 settings = self._before.pop(parent, {})
                 with contextlib.suppress(KernelError):  # the parent may be gone as well
                     self._set(Link(ifindex=parent, name=str(parent)), settings)
+
+    def close(self) -> None:
+        """Delete all links."""
+        for link in [link for children in self._children.values() for link in children.values()]:
+            self.remove(link)
 
     def removal_request(self, link: Link) -> bytes:
         """The request that deletes the link, wanting no answer (last will)."""
@@ -134,8 +151,7 @@ class VirtualMacs:
         """Delete links that an earlier router left behind; their names. For a start with no other router in the
         namespace.
         """
-        ours = {child for children in self._children.values() for child in children}
-        left = [link for link in self._list() if is_virtual(link) and link.ifindex not in ours]
+        left = [link for link in self._list() if is_virtual(link) and link.ifindex not in self.ifindexes]
         for link in left:
             self._delete(link.ifindex, link.name)
         return [link.name for link in left]
