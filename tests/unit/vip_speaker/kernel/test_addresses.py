@@ -5,7 +5,6 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_interface
 
 import pytest
-
 from vip_speaker.kernel import Assigned, Link, LinkAddress, codec, plan_addresses, removal_requests
 from vip_speaker.kernel.addresses import ADDRESS_PROTOCOL, addition, removal, renewal
 

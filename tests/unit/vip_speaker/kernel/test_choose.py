@@ -5,7 +5,6 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_interface
 
 import pytest
-
 from vip_speaker.kernel import Link, LinkAddress
 from vip_speaker.kernel.choose import find_interface, primary_address
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 
 import pytest
-
 from vip_speaker.kernel import KernelError
 from vip_speaker.kernel.host import check_requirements, keeps_marks
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-
 from vip_speaker.kernel import Assigned, Link, LinkAddress, LinkChanged, codec
 from vip_speaker.kernel.addresses import renewal
 from vip_speaker.kernel.links import LinkTable, decode_address, decode_link, key_of, peek_key

@@ -7,7 +7,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-
 from vip_speaker.kernel import Assigned, Link, LinkAddress, Record
 from vip_speaker.kernel.addresses import ADDRESS_PROTOCOL
 from vip_speaker.kernel.record import leftovers
