@@ -8,6 +8,8 @@ from vip_speaker.kernel.addresses import Assigned, plan_addresses, removal_reque
 from vip_speaker.kernel.errors import KernelError
 from vip_speaker.kernel.kernel import Failure, Kernel
 from vip_speaker.kernel.links import AddressChanged, Event, IPAddress, Link, LinkAddress, LinkChanged, Overflow
+from vip_speaker.kernel.record import Record
+from vip_speaker.kernel.virtual_mac import mac_of
 
 __all__ = [
     "AddressChanged",
@@ -21,6 +23,8 @@ __all__ = [
     "LinkAddress",
     "LinkChanged",
     "Overflow",
+    "Record",
+    "mac_of",
     "plan_addresses",
     "removal_requests",
 ]

@@ -43,6 +43,12 @@ class Assigned:
     def __str__(self) -> str:
         return f"{self.ip}/{self.prefix_length}"
 
+    def __lt__(self, other: Assigned) -> bool:
+        return self._order() < other._order()
+
+    def _order(self) -> tuple[int, int, bytes, int]:
+        return self.ifindex, self.ip.version, self.ip.packed, self.prefix_length
+
 
 def plan_addresses(
     link: Link,
@@ -59,17 +65,12 @@ def plan_addresses(
     link-local addresses the first keeps /64 on a link that has none, for the same reason. `own` are our addresses: of
     those only one that keeps its prefix counts as another address.
     """
-    others = {
-        one.ip
-        for place in (link, parent)
-        if place is not None
-        for one in place.addresses
-        if one.ip not in own or one.prefix_length < one.ip.max_prefixlen
-    }
+    # A link-local address needs its route on the very link; in any other subnet the parent's route serves the child.
+    others = _others(link, own) | ({one for one in _others(parent, own) if not _scoped(one)} if parent else set())
     planned: list[Assigned] = []
     for ip, given in addresses:
         prefix_length: int = ip.max_prefixlen
-        wanted = 64 if ip.version == 6 and ip.is_link_local else given if ip.version == 4 else None
+        wanted = 64 if _scoped(ip) else given if ip.version == 4 else None
         if wanted is not None and wanted < ip.max_prefixlen:
             subnet = ip_network((ip, wanted), strict=False)
             if not any(other.version == ip.version and other in subnet for other in others - {ip}):
@@ -77,6 +78,18 @@ def plan_addresses(
                 others.add(ip)
         planned.append(Assigned(ifindex=link.ifindex, ip=ip, prefix_length=prefix_length))
     return tuple(planned)
+
+
+def _others(link: Link, own: AbstractSet[IPAddress]) -> set[IPAddress]:
+    """The addresses on the link whose subnet is there without us, or because of an address of ours that keeps its
+    prefix.
+    """
+    return {one.ip for one in link.addresses if one.ip not in own or one.prefix_length < one.ip.max_prefixlen}
+
+
+def _scoped(ip: IPAddress) -> bool:
+    """Whether the address means something on one link only: IPv6 link-local."""
+    return ip.version == 6 and ip.is_link_local
 
 
 @lru_cache(maxsize=1 << 15)  # a node has at most 255 virtual routers with 64 addresses per link and family
@@ -136,7 +149,7 @@ def _request(kind: int, flags: int, assigned: Assigned, lifetime_s: int | None) 
         "family": socket.AF_INET if ipv4 else socket.AF_INET6,
         "prefixlen": assigned.prefix_length,
         "flags": address_flags & 0xFF,
-        "scope": _LINK if not ipv4 and assigned.ip.is_link_local else _UNIVERSE,
+        "scope": _LINK if _scoped(assigned.ip) else _UNIVERSE,
         "index": assigned.ifindex,
     }
     return codec.encode(codec.ifaddrmsg, kind, NLM_F_REQUEST | flags, fields, attributes)

@@ -6,9 +6,8 @@ Every call returns within microseconds and none waits: see netlink.py. The loop 
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import os
-import re
 import socket
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from vip_speaker.kernel import addresses as requests_for
 from vip_speaker.kernel import choose, codec
 from vip_speaker.kernel.addresses import ADDRESS_PROTOCOL, Assigned
 from vip_speaker.kernel.errors import KernelError
+from vip_speaker.kernel.host import check_requirements, claim_namespace, keeps_marks
 from vip_speaker.kernel.links import (
     FOREVER,
     RTM_DELADDR,
@@ -43,8 +43,10 @@ from vip_speaker.kernel.links import (
     peek_key,
 )
 from vip_speaker.kernel.netlink import NLM_F_DUMP, NLM_F_REQUEST, Requests, open_socket
+from vip_speaker.kernel.record import Record, leftovers
+from vip_speaker.kernel.silence import Silence
+from vip_speaker.kernel.virtual_mac import VirtualMacs, is_virtual
 
-OLDEST_KERNEL = (5, 4)
 _GROUPS = (1, 5, 9)  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 _EVENTS_PER_READ = (
@@ -86,8 +88,12 @@ class Kernel:
     def __init__(self, events: socket.socket, requests: Requests) -> None:
         self._events = events
         self._requests = requests
+        self._sole = claim_namespace()
+        self._silence = Silence()
+        self._virtual_macs = VirtualMacs(requests)
         self._table = LinkTable()
         self._held: dict[Key, _Holding] = {}
+        self._own: frozenset[IPAddress] | None = frozenset()  # the addresses of `_held`; None: to be collected anew
         self._removing: Counter[Key] = Counter()  # events that our own removals will cause
 
     @classmethod
@@ -103,7 +109,11 @@ class Kernel:
         return opened
 
     def close(self) -> None:
-        """Close the sockets. Addresses stay until their lifetime ends."""
+        """Remove virtual MAC links and close the sockets. Addresses stay until their lifetime ends."""
+        self._virtual_macs.close()
+        self._silence.close()
+        if self._sole is not None:
+            self._sole.close()
         self._events.close()
         self._requests.close()
 
@@ -119,7 +129,14 @@ class Kernel:
     @property
     def own_addresses(self) -> frozenset[IPAddress]:
         """The addresses that `add` put on links and `remove` did not take away."""
-        return frozenset(held.assigned.ip for held in self._held.values())
+        if self._own is None:
+            self._own = frozenset(held.assigned.ip for held in self._held.values())
+        return self._own
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other router of ours runs in this network namespace (as of `open`)."""
+        return self._sole is not None
 
     def link_named(self, name: str) -> Link | None:
         """The link of that name."""
@@ -128,8 +145,9 @@ class Kernel:
     def find_interface(
         self, patterns: Sequence[str], address: IPAddress, *, own: AbstractSet[IPAddress] = frozenset()
     ) -> Link | None:
-        """`choose.find_interface` among all links; addresses that we hold count as `own`."""
-        return choose.find_interface(self._table.values(), patterns, address, own=own | self.own_addresses)
+        """`choose.find_interface` among all links but those of virtual MACs; addresses that we hold count as `own`."""
+        links = (link for link in self._table.values() if not is_virtual(link))
+        return choose.find_interface(links, patterns, address, own=own | self.own_addresses)
 
     def primary_address(self, link: Link, version: int, own: AbstractSet[IPAddress] = frozenset()) -> IPAddress | None:
         """`choose.primary_address`; addresses that we hold count as `own`."""
@@ -146,12 +164,36 @@ class Kernel:
         """`addresses.plan_addresses`; addresses that we hold count as `own`."""
         return requests_for.plan_addresses(link, addresses, own=own | self.own_addresses, parent=parent)
 
+    # --- start ------------------------------------------------------------------------------------------------------
+
+    def sweep(self, record: Record) -> list[str]:
+        """Remove what an earlier router left behind, and nothing that is somebody else's; what that was, in words.
+
+        To be called before the first packet. KernelError when an address of ours cannot be removed.
+        """
+        found = leftovers(self._table, record.load(), alone=self.alone, marks=keeps_marks())
+        words = [f"{one} on {self._table[one.ifindex].name}" for one in found]
+        if failures := self.remove(found):
+            raise failures[0].error
+        if self.alone:
+            words += [f"link {name}" for name in self._virtual_macs.sweep()]
+            with contextlib.suppress(KernelError):  # no nf_tables, no tables
+                words += [f"nftables table {name}" for name in self._silence.sweep()]
+        return words
+
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def prepare(self, assigned: Iterable[Assigned], lifetime_s: int | None) -> None:
-        """Encode the requests of `add` and `renew` ahead of the moment that they are needed in."""
+        """Do ahead of a promotion what takes 0.1 ms per address: encode what `add`, `renew`, `remove`, `silence`
+        will send.
+        """
+        addresses = []
         for one in assigned:
             requests_for.renewal(one, lifetime_s)
+            requests_for.removal(one)
+            addresses.append(one.ip)
+        with contextlib.suppress(KernelError):  # `silence` will say that there is no nf_tables
+            self._silence.prepare(addresses)
 
     def add(self, assigned: Sequence[Assigned], lifetime_s: int | None) -> list[Failure]:
         """Put addresses on their links for `lifetime_s` seconds (None: for ever), all in one sendmsg; those refused.
@@ -165,6 +207,7 @@ class Kernel:
                 failures.append(_failure("is on the link already, not ours", one, errno.EEXIST))
             else:
                 wanted.append(one)
+        self._virtual_macs_up({one.ifindex for one in wanted})
         messages = [
             requests_for.renewal(one, lifetime_s)
             if key_of(one.ifindex, one.ip, one.prefix_length) in self._held
@@ -203,8 +246,56 @@ class Kernel:
                 failures.append(_failure("cannot be removed", one, refusal.code, refusal.detail))
                 continue
             self._held.pop(key, None)
+            self._own = None
             self._table.drop_address(key)
+        self._virtual_macs_down({one.ifindex for one in assigned})
         return failures
+
+    def silence(self, addresses: Iterable[IPAddress]) -> None:
+        """Hold `addresses` without answering ARP or ND for them. KernelError."""
+        self._silence.silence(addresses)
+
+    def unsilence(self, addresses: Iterable[IPAddress]) -> None:
+        """Answer for `addresses` again; those that are not silent are left alone. KernelError."""
+        self._silence.unsilence(addresses)
+
+    def silence_removal_requests(self) -> list[bytes]:
+        """For the last will: the netfilter requests that end all silence; none where the kernel does it by itself
+        (5.12).
+        """
+        return self._silence.removal_requests()
+
+    # --- virtual MACs -----------------------------------------------------------------------------------------------
+
+    def create_virtual_mac(self, parent: Link, vrid: int, version: int) -> Link:
+        """The link with the MAC of `vrid` for IP `version` on `parent`, made now or before. KernelError.
+
+        It is up while it carries addresses that `add` put there, and down otherwise.
+        """
+        known = self._virtual_macs.find(parent, vrid, version)
+        if known is not None and known in self._table:
+            return self._table[known]
+        link = self._virtual_macs.create(parent, vrid, version)
+        self._table.put_link(link)
+        return link
+
+    def remove_virtual_mac(self, link: Link) -> None:
+        """Delete the link and its addresses. It takes some 15 ms: for a moment at which nothing is due. KernelError."""
+        self._virtual_macs.remove(link)
+        self._forget_link(link.ifindex)
+        self._table.drop_link(link.ifindex)
+
+    def _virtual_macs_up(self, ifindexes: set[int]) -> None:
+        for ifindex in ifindexes & self._virtual_macs.ifindexes:
+            with contextlib.suppress(KernelError):  # it is gone, as `add` will say
+                self._virtual_macs.set_up(self._table[ifindex], up=True)
+
+    def _virtual_macs_down(self, ifindexes: set[int]) -> None:
+        for ifindex in ifindexes & self._virtual_macs.ifindexes - {key[0] for key in self._held}:
+            with contextlib.suppress(KernelError):
+                self._virtual_macs.set_up(self._table[ifindex], up=False)
+
+    # --- addresses --------------------------------------------------------------------------------------------------
 
     def _put(self, assigned: Sequence[Assigned], messages: Sequence[bytes], lifetime_s: int | None) -> list[Failure]:
         if not assigned:
@@ -218,6 +309,7 @@ class Kernel:
                 continue
             key = key_of(one.ifindex, one.ip, one.prefix_length)
             self._held[key] = _Holding(assigned=one, lifetime_s=lifetime_s, renewed_at_ns=now_ns)
+            self._own = None
             if not self._table.has_address(key):
                 self._table.put_address(one.ifindex, _as_added(one, lifetime_s))
         return failures
@@ -248,7 +340,7 @@ class Kernel:
                 if error.errno != errno.ENOBUFS:
                     raise KernelError("cannot read link events", error.errno or 0) from error
                 self._read_all()
-                return [*events, Overflow()]
+                return [*events, Overflow(), *self._lost()]
             for offset, kind, _, _, _ in codec.split(data):
                 event = self._event(data, offset, kind)
                 if event is not None:
@@ -297,6 +389,22 @@ class Kernel:
             expired=held is not None and not present and held.ran_out(time.monotonic_ns()),
         )
 
+    def _lost(self) -> list[AddressChanged]:
+        """The addresses that we hold and that are on no link any more."""
+        now_ns = time.monotonic_ns()
+        return [
+            AddressChanged(
+                ifindex=held.assigned.ifindex,
+                ip=held.assigned.ip,
+                prefix_length=held.assigned.prefix_length,
+                present=False,
+                own=True,
+                expired=held.ran_out(now_ns),
+            )
+            for key, held in self._held.items()
+            if not self._table.has_address(key)
+        ]
+
     def _was_removed_by_us(self, key: Key) -> bool:
         if key not in self._removing:
             return False
@@ -308,6 +416,7 @@ class Kernel:
     def _forget_link(self, ifindex: int) -> None:
         for key in [key for key in self._held if key[0] == ifindex]:
             del self._held[key]
+            self._own = None
         for key in [key for key in self._removing if key[0] == ifindex]:
             del self._removing[key]
 
@@ -331,22 +440,6 @@ class Kernel:
         self._table.replace((one for one in found if one), (one for one in placed if one))
         for ifindex in {key[0] for key in self._held} - set(self._table):
             self._forget_link(ifindex)
-
-
-def check_requirements(*, release: str | None = None, status: str | None = None) -> None:
-    """Raise KernelError when the kernel is older than 5.4 or this process may not change the network."""
-    release = os.uname().release if release is None else release
-    version = re.match(r"(\d+)\.(\d+)", release)
-    if version and (int(version[1]), int(version[2])) < OLDEST_KERNEL:
-        raise KernelError(
-            f"this node's kernel is {release}; kube-vrrp needs {'.'.join(map(str, OLDEST_KERNEL))} or newer"
-        )
-    if status is None:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as opened:  # noqa: PTH123
-            status = opened.read()
-    effective = re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)
-    if effective and not int(effective[1], 16) >> 12 & 1:
-        raise KernelError("the router lacks the capability NET_ADMIN: it cannot put addresses on a link")
 
 
 def _failure(what: str, assigned: Assigned, code: int, detail: str = "") -> Failure:

@@ -104,7 +104,10 @@ class AddressChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overflow:
-    """Events were lost; `Kernel.links` was read anew, and whatever is derived from it must be too."""
+    """Events were lost; `Kernel.links` was read anew, and whatever is derived from it must be too.
+
+    Addresses of ours that went meanwhile follow as AddressChanged.
+    """
 
 
 Event = LinkChanged | AddressChanged | Overflow

@@ -2,7 +2,9 @@
 
 The kernel works a request off inside `sendmsg`: when that returns, every answer lies in the socket (netlink(7); true of
 rtnetlink and nf_tables alike), and each part of a dump is made by the `recvmsg` that fetches it. So a request is a
-synchronous call of some microseconds, and a read that would block means that there is no more.
+synchronous call of some microseconds, and a read that would block means that there is no more. What no caller can rule
+out is that somebody else holds the kernel's lock on network configuration meanwhile: what must not be late is sent
+first.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ NETLINK_EXT_ACK = 11
 # Errors come back for each message of a batch even unasked; at most this many bytes of them wait in the socket.
 _RECEIVE_BUFFER = 4 << 20
 _DATAGRAM = 1 << 16  # the kernel fills dumps in datagrams of at most 32 KiB
+_SEND_LIMIT = 96 << 10  # below the smallest default of wmem_default, 208 KiB, that the kernel counts twice
 _DUMP_ATTEMPTS = 5
 
 
@@ -77,14 +80,16 @@ class Requests:
         self._socket.close()
 
     def send(self, messages: Sequence[bytes]) -> list[Refusal]:
-        """Hand over `messages` in one sendmsg and return those that were refused, in order.
+        """Hand over `messages` in one sendmsg (some 1,000 addresses each) and return those that were refused, in order.
 
         Raises KernelError when the batch as a whole could not be sent.
         """
+        if not messages:
+            return []
         first = self._take(len(messages))
-        batch = b"".join(codec.numbered(message, first + index) for index, message in enumerate(messages))
         self._drain()
-        self._send(batch)
+        for batch in _batches([codec.numbered(message, first + index) for index, message in enumerate(messages)]):
+            self._send(batch)
         refusals = []
         for data, offset, kind, sequence in self._answers():
             if kind == NLMSG_ERROR and 0 <= sequence - first < len(messages):
@@ -93,9 +98,19 @@ class Requests:
                     refusals.append(Refusal(index=sequence - first, code=code, detail=_detail(data, offset)))
         return refusals
 
-    def last_sequence(self) -> int:
-        """The sequence number of the last message of the last batch."""
-        return self._sequence - 1
+    def get(self, message: bytes) -> bytes:
+        """The answer to a request for one object. Raises KernelError when there is none."""
+        expected = self._take(1)
+        self._drain()
+        self._send(codec.numbered(message, expected))
+        for data, offset, kind, sequence in self._answers():
+            if sequence != expected:
+                continue
+            if kind != NLMSG_ERROR:
+                return data[offset:]
+            code = -codec.ERROR.unpack_from(data, offset + codec.HEADER.size)[0]
+            raise KernelError("the kernel does not tell", code, _detail(data, offset))
+        raise KernelError("the kernel gave no answer")
 
     def dump(self, message: bytes) -> list[tuple[bytes, int]]:
         """All answers to a dump request, each as a datagram and the offset in it. Raises KernelError."""
@@ -156,6 +171,17 @@ class Requests:
     def _drain(self) -> None:
         for _ in self._answers():
             pass
+
+
+def _batches(messages: list[bytes]) -> Iterator[bytes]:
+    """`messages` joined as far as one sendmsg takes them."""
+    joined = bytearray()
+    for message in messages:
+        if joined and len(joined) + len(message) > _SEND_LIMIT:
+            yield bytes(joined)
+            joined.clear()
+        joined += message
+    yield bytes(joined)
 
 
 def _detail(data: bytes, offset: int) -> str:
