@@ -41,6 +41,7 @@ BACKOFF_NS = (0, 200 * MS, 400 * MS, 800 * MS, 1600 * MS, 3200 * MS, 5 * SECOND)
 STATUS_OK, STATUS_BAD_CONFIGURATION = 0, 2
 
 _PR_SET_PDEATHSIG = 1
+_PIPE_BUF = 4096  # a pipe that poll calls writable takes as much at once
 
 
 class Heartbeat:
@@ -278,24 +279,31 @@ def _describe(wait_status: int | None) -> str:
     return f"ended with status {_exit_status(wait_status)}"
 
 
-def say_plain(_level: str, message: str) -> None:
-    """One line on standard error; never an error of its own when nobody reads it."""
-    _write(f"guard: {message}\n")
+def say_plain(level: str, message: str) -> None:
+    """One line on standard error, as the router writes its own."""
+    _write(f"{_timestamp()} {level.upper()} guard: {message}\n")
 
 
 def say_json(level: str, message: str) -> None:
     """The same as a JSON object."""
-    now = time.time()
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06}Z"
     text = message.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    _write(f'{{"time":"{moment}","level":"{level}","logger":"guard","message":"{text}"}}\n')
+    _write(f'{{"time": "{_timestamp()}", "level": "{level}", "message": "guard: {text}"}}\n')
+
+
+def _timestamp() -> str:
+    now = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03}Z"
 
 
 def _write(line: str) -> None:
-    try:  # noqa: SIM105 contextlib would have to be imported
-        os.write(2, line.encode())
-    except OSError:
-        pass
+    """Drop the line if it cannot be taken at once: whoever stopped reading our log must not stop the guard."""
+    writable = select.poll()
+    writable.register(2, select.POLLOUT)
+    if writable.poll(0):
+        try:  # noqa: SIM105 contextlib would have to be imported
+            os.write(2, line.encode()[:_PIPE_BUF])
+        except OSError:
+            pass
 
 
 def main(arguments: list[str]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import signal
@@ -62,14 +64,20 @@ class Guarded:
     """A guard with a fake router in a namespace."""
 
     def __init__(
-        self, host: Host, directory: Path, *behaviours: str, grace: str = "10", log_format: str = "plain"
+        self,
+        host: Host,
+        directory: Path,
+        *behaviours: str,
+        grace: str = "10",
+        log_format: str = "plain",
+        stderr: int | None = None,
     ) -> None:
         self.directory = directory
         with (directory / "output").open("w") as output:
             self.process = host.start(
                 sys.executable, "-I", "-S", str(PROGRAM), str(PACKAGES), grace, log_format,
                 sys.executable, "-S", str(FAKE_ROUTER), str(PACKAGES), str(directory), *behaviours,
-                stderr=output,
+                stderr=output if stderr is None else stderr,
             )  # fmt: skip
 
     def log(self) -> list[str]:
@@ -276,8 +284,26 @@ def test_what_it_says_as_json(host, tmp_path):
     first = guarded.router()
     os.kill(first, signal.SIGKILL)
     guarded.router(other_than=first)
-    line = guarded.said().splitlines()[0]
-    assert re.fullmatch(r'\{"time":"[-0-9T:.]{26}Z","level":"error","logger":"guard","message":"router .*"\}', line)
+    line = json.loads(guarded.said().splitlines()[0])
+    assert set(line) == {"time", "level", "message"}
+    assert re.fullmatch(r"[-0-9]{10}T[:0-9]{8}\.[0-9]{3}Z", line["time"])
+    assert line["message"] == f"guard: router {first} was ended by SIGKILL; starting a new one"
+
+
+def test_a_full_log_pipe_does_not_stop_it(host, tmp_path):
+    """Nobody reads standard error, and the pipe is full: the router is replaced all the same."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    guarded = Guarded(host, tmp_path, stderr=writing)
+    first = guarded.router()
+    os.kill(first, signal.SIGKILL)
+    assert guarded.router(other_than=first)
+    os.close(writing)
+    os.close(reading)
 
 
 def test_without_rights_it_says_so(tmp_path):
