@@ -137,7 +137,7 @@ def add_router_options(router: argparse.ArgumentParser) -> None:
     )
     router.add_argument(
         "--address-lifetime", type=_address_lifetime, default="auto", metavar="SECONDS",
-        help="after how long the kernel removes an address that nobody renews: auto (default) follows the advertisement "
+        help="after how long the kernel removes an address that nobody renews: auto (default) follows the advert "
         "interval; 0 is for ever, as keepalived adds them",
     )  # fmt: skip
     router.add_argument(

@@ -152,14 +152,14 @@ class StateDirectory:
             raise AlreadyHeldError(error.errno, "another router uses this state directory", str(self.path)) from error
         self._lock = lock
 
-    def router_runs(self) -> bool:
-        """Whether a router holds the directory."""
+    def router_runs(self) -> bool | None:
+        """Whether a router holds the directory; None where that cannot be told (no lock file that can be opened)."""
         with self._opened() as directory:
             try:
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
                 lock = os.open(LOCK_FILE, flags, dir_fd=directory)
             except OSError:
-                return False
+                return None
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -42,7 +42,7 @@ def run_status(directory: StateDirectory, *, output: str, watch: bool, out: Text
     """
     try:
         states, skipped = directory.scan()
-        runs = directory.router_runs()
+        runs = _runs(directory, states)
     except NoStateDirectoryError as error:
         print(no_router(directory, error), file=err)
         return EXIT_NO_ROUTER
@@ -62,6 +62,12 @@ def run_status(directory: StateDirectory, *, output: str, watch: bool, out: Text
     return 0
 
 
+def _runs(directory: StateDirectory, states: Sequence[VirtualIPState]) -> bool:
+    """Whether a router runs here; where the directory cannot tell, documents speak for it."""
+    runs = directory.router_runs()
+    return bool(states) if runs is None else runs
+
+
 def _watch(
     directory: StateDirectory, shown: Sequence[VirtualIPState], *, output: str, out: TextIO, err: TextIO
 ) -> None:
@@ -74,7 +80,7 @@ def _watch(
         time.sleep(POLL_SECONDS)
         try:
             states, _ = directory.scan()
-            runs = directory.router_runs()
+            runs = _runs(directory, states)
         except NoStateDirectoryError:
             states, runs = [], False
         if runs != ran:

@@ -263,7 +263,7 @@ def test_a_reader_beside_a_writer_only_sees_whole_documents(directory):
 
 
 def test_the_lock_tells_whether_a_router_runs(directory):
-    assert not directory.router_runs()
+    assert directory.router_runs() is None
     program = (
         "import sys; from vip_speaker.statefile import StateDirectory; d = StateDirectory(sys.argv[1]); d.hold();"
         "print('held', flush=True); sys.stdin.read()"
@@ -279,7 +279,7 @@ def test_the_lock_tells_whether_a_router_runs(directory):
             directory.hold()
         other.kill()
         other.wait()
-    assert not directory.router_runs(), "kill -9 lets go of it"
+    assert directory.router_runs() is False, "kill -9 lets go of it"
     directory.hold()
     assert StateDirectory(directory.path).router_runs()
     os.close(directory._lock)

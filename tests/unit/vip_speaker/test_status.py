@@ -141,9 +141,25 @@ def test_no_router_here(tmp_path):
     assert "systemctl start vip-speaker" in err.getvalue()
 
 
+def test_documents_in_a_directory_that_was_made_anew_are_believed(tmp_path):
+    """The lock went with the former directory, the router goes on."""
+    directory = StateDirectory(tmp_path)
+    directory.write(DATABASE)
+    out, err = io.StringIO(), io.StringIO()
+    assert run_status(directory, output="table", watch=False, out=out, err=err) == 0
+    assert "database" in out.getvalue()
+
+
+def test_an_empty_directory_is_no_router(tmp_path):
+    err = io.StringIO()
+    assert run_status(StateDirectory(tmp_path), output="table", watch=False, out=io.StringIO(), err=err) == 1
+    assert "No router runs on this host" in err.getvalue()
+
+
 def test_what_a_killed_router_left_is_not_shown_as_its_state(tmp_path):
     directory = StateDirectory(tmp_path)
     directory.write(DATABASE)
+    (tmp_path / "router.lock").touch()
     out, err = io.StringIO(), io.StringIO()
     assert run_status(directory, output="table", watch=False, out=out, err=err) == 1
     assert out.getvalue() == ""
