@@ -194,13 +194,24 @@ def test_a_router_that_ends_by_itself_with_0_or_2_ends_the_guard(host, tmp_path,
 
 
 def test_any_other_status_means_a_new_router_sooner_then_later(host, tmp_path):
-    guarded = Guarded(host, tmp_path, "exit=1")
+    """And the end, where no router ever came as far as a heartbeat."""
     begin = time.monotonic()
-    wait_for(lambda: len(guarded.log()) >= 4, what="the fourth start")
-    assert time.monotonic() - begin >= 0.6, "0, 0.2 and 0.4 s between the starts"
+    guarded = Guarded(host, tmp_path, "exit=1")
+    assert guarded.status() == 1
+    assert time.monotonic() - begin >= 1.4, "0, 0.2, 0.4 and 0.8 s between the starts"
+    assert guarded.log() == ["exit 1"] * 5
     assert "ended with status 1; starting a new one" in guarded.said()
-    guarded.process.terminate()
-    assert guarded.status() in (0, 1), "0 where the signal came between two routers"
+    assert "the router cannot start here: it ended with status 1" in guarded.said()
+
+
+def test_a_router_that_ran_once_is_never_given_up(host, tmp_path):
+    guarded = Guarded(host, tmp_path)
+    first = guarded.router()
+    (tmp_path / "fail").touch()
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: guarded.log().count("exit 1") >= 5, what="five starts that fail")
+    (tmp_path / "fail").unlink()
+    guarded.router(other_than=first)
 
 
 def test_sigterm_is_passed_on_and_the_routers_status_returned(host, tmp_path):
