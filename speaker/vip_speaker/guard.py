@@ -36,11 +36,15 @@ LATENESS_MINIMUM_NS = 20 * MS
 SECOND_LOOK_NS = 100 * MS
 POSTPONEMENTS = 3
 QUICK_DEATH_NS = 10 * SECOND
+STARTS_WITHOUT_A_BEAT = 5
+"""A router that never came as far as one heartbeat will not the next time: the service manager is to know that."""
 BACKOFF_NS = (0, 200 * MS, 400 * MS, 800 * MS, 1600 * MS, 3200 * MS, 5 * SECOND)
 
 STATUS_OK, STATUS_BAD_CONFIGURATION = 0, 2
 
 _PR_SET_PDEATHSIG = 1
+_REALTIME_PRIORITY = 11  # one above the router's
+_PIPE_BUF = 4096  # a pipe that poll calls writable takes as much at once
 
 
 class Heartbeat:
@@ -114,7 +118,8 @@ class Guard:
         signal.set_wakeup_fd(self._signals_write, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
-        quick_deaths = 0
+        quick_deaths = starts = 0
+        has_run = False
         while True:
             started_ns = time.monotonic_ns()
             self._start()
@@ -122,9 +127,16 @@ class Guard:
             report = self._carry_out()
             self._await_end()
             status = _exit_status(self._wait_status)
+            if self._stopping and status in (128 + signal.SIGTERM, 128 + signal.SIGINT):
+                status = STATUS_OK  # it had not come as far as handling the signal: it held nothing
             if self._stopping or (not cause and status in (STATUS_OK, STATUS_BAD_CONFIGURATION)):
                 if cause or report:
                     self._say("warning", f"router {self._pid} {cause or 'has ended'}{report}")
+                return status
+            starts += 1
+            has_run = has_run or self._will.heartbeat_ns != 0
+            if not has_run and starts == STARTS_WITHOUT_A_BEAT:
+                self._say("error", f"the router cannot start here: it {cause or _describe(self._wait_status)}")
                 return status
             self._say(
                 "error", f"router {self._pid} {cause or _describe(self._wait_status)}{report}; starting a new one"
@@ -278,22 +290,37 @@ def _describe(wait_status: int | None) -> str:
     return f"ended with status {_exit_status(wait_status)}"
 
 
-def say_plain(_level: str, message: str) -> None:
-    """One line on standard error; never an error of its own when nobody reads it."""
-    _write(f"guard: {message}\n")
+def say_plain(level: str, message: str) -> None:
+    """One line on standard error, as the router writes its own."""
+    _write(f"{_timestamp()} {level.upper()} guard: {message}\n")
 
 
 def say_json(level: str, message: str) -> None:
     """The same as a JSON object."""
-    now = time.time()
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06}Z"
     text = message.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    _write(f'{{"time":"{moment}","level":"{level}","logger":"guard","message":"{text}"}}\n')
+    _write(f'{{"time": "{_timestamp()}", "level": "{level}", "message": "guard: {text}"}}\n')
+
+
+def _timestamp() -> str:
+    now = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03}Z"
 
 
 def _write(line: str) -> None:
+    """Drop the line if it cannot be taken at once: whoever stopped reading our log must not stop the guard."""
+    writable = select.poll()
+    writable.register(2, select.POLLOUT)
+    if writable.poll(0):
+        try:  # noqa: SIM105 contextlib would have to be imported
+            os.write(2, line.encode()[:_PIPE_BUF])
+        except OSError:
+            pass
+
+
+def _take_priority() -> None:
+    """Run before a router that spins with real-time priority, and before a busy machine's load, where that is granted."""
     try:  # noqa: SIM105 contextlib would have to be imported
-        os.write(2, line.encode())
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(_REALTIME_PRIORITY))
     except OSError:
         pass
 
@@ -307,4 +334,5 @@ def main(arguments: list[str]) -> int:
     except PermissionError:
         say("error", "needs root, or the capabilities NET_ADMIN and NET_RAW, to move addresses and send VRRP")
         return STATUS_BAD_CONFIGURATION
+    _take_priority()
     return guard.run()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import stat
@@ -20,6 +21,7 @@ from typing import Any, Literal, get_args
 
 DEFAULT_STATE_DIRECTORY = Path("/run/kube-vrrp")
 METRICS_FILE = "metrics.json"
+LOCK_FILE = "router.lock"
 SUFFIX = ".vip.json"
 
 MAXIMUM_FILE_BYTES = 256 * 1024
@@ -118,15 +120,53 @@ class NoStateDirectoryError(OSError):
     """The state directory does not exist or may not be read; the message is meant for a person."""
 
 
+class AlreadyHeldError(OSError):
+    """Another router writes to this state directory."""
+
+
 class StateDirectory:
-    """The directory `path`. Nothing is kept open between calls, so it may be deleted and made again at any time."""
+    """The directory `path`. It may be deleted and made again at any time: only the lock stays open between calls."""
 
     def __init__(self, path: Path | str = DEFAULT_STATE_DIRECTORY) -> None:
         self.path = Path(path)
+        self._lock: int | None = None
 
     def create(self) -> None:
         """Make the directory where it is missing (mode 0755)."""
         self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+
+    def hold(self) -> None:
+        """Be the router of this directory until the process ends; AlreadyHeldError if another one is.
+
+        The kernel lets go of the lock when the process dies, however it does, so a reader can tell documents of a
+        router that runs from what a killed one left behind.
+        """
+        with self._opened() as directory:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            lock = os.open(LOCK_FILE, flags, 0o644, dir_fd=directory)
+            os.fchmod(lock, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise AlreadyHeldError(error.errno, "another router uses this state directory", str(self.path)) from error
+        self._lock = lock
+
+    def router_runs(self) -> bool | None:
+        """Whether a router holds the directory; None where that cannot be told (no lock file that can be opened)."""
+        with self._opened() as directory:
+            try:
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                lock = os.open(LOCK_FILE, flags, dir_fd=directory)
+            except OSError:
+                return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
 
     def write(self, state: VirtualIPState) -> None:
         """Replace the document of a VIP. OSError if the directory cannot be written."""

@@ -33,9 +33,10 @@ NETLINK_NETFILTER = 12
 MAGIC = b"VIPWILL\0"
 LAYOUT_VERSION = 1
 
-MAXIMUM_SLOT = 2 * 1024 * 1024
+MAXIMUM_SLOT = 1024 * 1024
 """Bytes of a slot. 64 VIPs of 64 IPv6 addresses need 0.4 MB by multicast (64 bytes a removal, 1,098 an advertisement),
-1.5 MB with 15 unicast peers each; 255 VIPs of one address 0.05 MB. Pages never written cost nothing."""
+0.9 MB with 7 unicast peers each, the default of maxNodes; 255 VIPs of one address 0.05 MB. Not more, because a router
+with locked memory has all of it resident."""
 
 MINIMUM_FREEZE_LIMIT_NS = 100_000_000
 """A router counts as frozen after three of its fastest intervals without a heartbeat, but never before this: garbage

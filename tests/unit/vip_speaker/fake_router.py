@@ -2,7 +2,7 @@
 
 `fake_router.py PACKAGES DIRECTORY BEHAVIOUR…`: it appends to DIRECTORY/log and writes its pid to DIRECTORY/pid.
 Behaviours: `exit=N` at once, `deaf` to SIGTERM, `slow` to start, `silent` (no heartbeat), `will=FILE` (its last will,
-encoded).
+encoded). While DIRECTORY/fail exists, it is `exit=1`.
 """
 
 import os
@@ -35,6 +35,8 @@ will = Will.from_environment()
 assert will is not None
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(number, on_signal)
+if (directory / "fail").exists():
+    behaviours["exit"] = "1"
 if "exit" in behaviours:
     log(f"exit {behaviours['exit']}")
     os._exit(int(behaviours["exit"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import signal
@@ -62,14 +64,20 @@ class Guarded:
     """A guard with a fake router in a namespace."""
 
     def __init__(
-        self, host: Host, directory: Path, *behaviours: str, grace: str = "10", log_format: str = "plain"
+        self,
+        host: Host,
+        directory: Path,
+        *behaviours: str,
+        grace: str = "10",
+        log_format: str = "plain",
+        stderr: int | None = None,
     ) -> None:
         self.directory = directory
         with (directory / "output").open("w") as output:
             self.process = host.start(
                 sys.executable, "-I", "-S", str(PROGRAM), str(PACKAGES), grace, log_format,
                 sys.executable, "-S", str(FAKE_ROUTER), str(PACKAGES), str(directory), *behaviours,
-                stderr=output,
+                stderr=output if stderr is None else stderr,
             )  # fmt: skip
 
     def log(self) -> list[str]:
@@ -186,13 +194,24 @@ def test_a_router_that_ends_by_itself_with_0_or_2_ends_the_guard(host, tmp_path,
 
 
 def test_any_other_status_means_a_new_router_sooner_then_later(host, tmp_path):
-    guarded = Guarded(host, tmp_path, "exit=1")
+    """And the end, where no router ever came as far as a heartbeat."""
     begin = time.monotonic()
-    wait_for(lambda: len(guarded.log()) >= 4, what="the fourth start")
-    assert time.monotonic() - begin >= 0.6, "0, 0.2 and 0.4 s between the starts"
+    guarded = Guarded(host, tmp_path, "exit=1")
+    assert guarded.status() == 1
+    assert time.monotonic() - begin >= 1.4, "0, 0.2, 0.4 and 0.8 s between the starts"
+    assert guarded.log() == ["exit 1"] * 5
     assert "ended with status 1; starting a new one" in guarded.said()
-    guarded.process.terminate()
-    assert guarded.status() in (0, 1), "0 where the signal came between two routers"
+    assert "the router cannot start here: it ended with status 1" in guarded.said()
+
+
+def test_a_router_that_ran_once_is_never_given_up(host, tmp_path):
+    guarded = Guarded(host, tmp_path)
+    first = guarded.router()
+    (tmp_path / "fail").touch()
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: guarded.log().count("exit 1") >= 5, what="five starts that fail")
+    (tmp_path / "fail").unlink()
+    guarded.router(other_than=first)
 
 
 def test_sigterm_is_passed_on_and_the_routers_status_returned(host, tmp_path):
@@ -276,8 +295,26 @@ def test_what_it_says_as_json(host, tmp_path):
     first = guarded.router()
     os.kill(first, signal.SIGKILL)
     guarded.router(other_than=first)
-    line = guarded.said().splitlines()[0]
-    assert re.fullmatch(r'\{"time":"[-0-9T:.]{26}Z","level":"error","logger":"guard","message":"router .*"\}', line)
+    line = json.loads(guarded.said().splitlines()[0])
+    assert set(line) == {"time", "level", "message"}
+    assert re.fullmatch(r"[-0-9]{10}T[:0-9]{8}\.[0-9]{3}Z", line["time"])
+    assert line["message"] == f"guard: router {first} was ended by SIGKILL; starting a new one"
+
+
+def test_a_full_log_pipe_does_not_stop_it(host, tmp_path):
+    """Nobody reads standard error, and the pipe is full: the router is replaced all the same."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    guarded = Guarded(host, tmp_path, stderr=writing)
+    first = guarded.router()
+    os.kill(first, signal.SIGKILL)
+    assert guarded.router(other_than=first)
+    os.close(writing)
+    os.close(reading)
 
 
 def test_without_rights_it_says_so(tmp_path):

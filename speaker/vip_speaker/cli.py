@@ -1,0 +1,174 @@
+"""The command line, `vip-speaker`. Every subcommand imports what it needs when it runs, and nothing before."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+DEFAULT_STATE_DIRECTORY = "/run/kube-vrrp"
+DEFAULT_GRACE_SECONDS = 25.0
+"""Below Kubernetes' 30 s and systemd's 90 s, so that the guard's own limit comes first."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; the status to exit with. `router` does not return: the guard takes the process over."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["agent"]:  # has its own options
+        from vip_speaker.agent.main import main as agent_main  # noqa: PLC0415
+
+        return int(agent_main(arguments[1:]))
+    options = parser().parse_args(arguments)
+    try:
+        match options.command:
+            case "router":
+                return run_router(options)
+            case "status":
+                return run_status(options)
+            case "check":
+                from vip_speaker.check import run_check  # noqa: PLC0415
+
+                return run_check(options.path, sys.stdout)
+            case _:
+                from vip_speaker.check import run_convert  # noqa: PLC0415
+
+                return run_convert(options.path, sys.stdout, sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `vip-speaker status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def run_router(options: argparse.Namespace) -> int:
+    """Become the guard, which starts the router with these options.
+
+    A new program, not a call: argparse and site-packages must not stay in the guard's memory (-I -S).
+    """
+    guard = Path(__file__).with_name("guard_program.py")
+    program = [sys.executable, "-I", "-S", str(guard), str(guard.parents[1])]
+    # -P: a vip_speaker directory that happens to lie in the working directory is not the router
+    router = [sys.executable, "-P", "-m", "vip_speaker.router", *router_arguments(options)]
+    os.execv(sys.executable, [*program, f"{options.grace:g}", options.log_format, *router])  # noqa: S606
+
+
+def router_arguments(options: argparse.Namespace) -> list[str]:
+    """What `python -m vip_speaker.router` is given: every option, defaults too, except --node when it was not given."""
+    arguments = ["--config", str(options.config), "--state-dir", str(options.state_dir)]
+    if options.node:
+        arguments += ["--node", options.node]
+    arguments += ["--address-lifetime", options.address_lifetime, "--grace", f"{options.grace:g}"]
+    return [*arguments, "--log-format", options.log_format, "--log-level", options.log_level]
+
+
+def run_status(options: argparse.Namespace) -> int:
+    """Print what the router of this host does."""
+    from vip_speaker import status  # noqa: PLC0415
+    from vip_speaker.statefile import StateDirectory  # noqa: PLC0415
+
+    directory = StateDirectory(options.state_dir)
+    return status.run_status(directory, output=options.output, watch=options.watch, out=sys.stdout, err=sys.stderr)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of every subcommand but `agent`."""
+    root = argparse.ArgumentParser(
+        prog="vip-speaker",
+        description="Virtual IPs by VRRP: the router of one host, and what goes with it.",
+        epilog="`vip-speaker COMMAND --help` lists a command's options.",
+    )
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    router = commands.add_parser(
+        "router",
+        help="run the VRRP router of this host",
+        description="Run the VRRP router of this host, under a guard that removes its addresses should it be killed. "
+        "SIGTERM leaves without losing a packet, SIGHUP reads the configuration again (a change is noticed anyway).",
+        epilog="Exit status: 0 after SIGTERM or SIGINT, 2 when a --config FILE is wrong, each problem named.",
+    )
+    add_router_options(router)
+
+    status = commands.add_parser(
+        "status",
+        help="show the VIPs of this host, as `kubectl get vip` does for a cluster",
+        description="Show the VIPs of this host: who is MASTER, with what priority, for how long.",
+        epilog="Exit status: 0, or 1 if no router runs here.",
+    )
+    _add_state_directory(status)
+    status.add_argument(
+        "-o", "--output", choices=("table", "wide", "json"), default="table",
+        help="wide adds all addresses, the interface, since when and why; json is a list of the state documents",
+    )  # fmt: skip
+    status.add_argument("-w", "--watch", action="store_true", help="go on, and print a VIP again whenever it changes")
+
+    check = commands.add_parser(
+        "check",
+        help="name every problem in VirtualIP manifests",
+        description="Name every problem in VirtualIP manifests, with file and field, and start nothing.",
+        epilog="Exit status: 0 if there is none, 1 if there are any.",
+    )
+    check.add_argument(
+        "path", type=Path, metavar="PATH", help="a manifest, several in one file, or a directory of them"
+    )
+
+    convert = commands.add_parser(
+        "convert",
+        help="turn a keepalived.conf into VirtualIP manifests",
+        description="Print VirtualIP manifests that do what a keepalived.conf does, "
+        "and on standard error what could not be carried over and why.",
+    )
+    convert.add_argument("path", type=Path, metavar="KEEPALIVED_CONF")
+
+    commands.add_parser("agent", help="in a cluster: connect the router of this node to the API server", add_help=False)
+    return root
+
+
+def add_router_options(router: argparse.ArgumentParser) -> None:
+    """The options of the router, which `vip_speaker.router` takes too."""
+    router.add_argument(
+        "--config", required=True, type=Path, metavar="PATH",
+        help="a VirtualIP manifest, several in one file, or a directory of them, watched for changes",
+    )  # fmt: skip
+    _add_state_directory(router)
+    router.add_argument(
+        "--node", metavar="NAME", help="this host's name in the manifests' assignments (default: its host name)"
+    )
+    router.add_argument(
+        "--address-lifetime", type=_address_lifetime, default="auto", metavar="SECONDS",
+        help="after how long the kernel removes an address that nobody renews: auto (default) follows the advert "
+        "interval; 0 is for ever, as keepalived adds them",
+    )  # fmt: skip
+    router.add_argument(
+        "--grace", type=_grace, default=DEFAULT_GRACE_SECONDS, metavar="SECONDS",
+        help="how long leaving may take after SIGTERM before the guard ends it (default: %(default)g)",
+    )  # fmt: skip
+    router.add_argument("--log-format", choices=("plain", "json"), default="plain", help="(default: %(default)s)")
+    router.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(default: %(default)s)"
+    )
+
+
+def _add_state_directory(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--state-dir", type=Path, default=Path(DEFAULT_STATE_DIRECTORY), metavar="DIR",
+        help="where the router writes its state, one file per VIP (default: %(default)s)",
+    )  # fmt: skip
+
+
+def _address_lifetime(text: str) -> str:
+    """`auto`, or a whole number of seconds: 0, or at least 2, the shortest the kernel keeps reliably."""
+    if text != "auto" and not (text.isascii() and text.isdecimal() and len(text) < 9 and int(text) != 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto, 0 nor a whole number of seconds from 2")
+    return text
+
+
+def _grace(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 3600")
+    return seconds

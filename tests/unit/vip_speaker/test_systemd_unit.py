@@ -1,0 +1,52 @@
+"""The systemd unit: systemd itself accepts it, and it says what the guard relies on."""
+
+from __future__ import annotations
+
+import configparser
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from vip_speaker import cli
+
+UNIT = Path(__file__).parents[3] / "packaging" / "systemd" / "vip-speaker.service"
+
+
+def service() -> dict[str, str]:
+    parser = configparser.ConfigParser(strict=True, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(UNIT)
+    return dict(parser["Service"])
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_accepts_it(tmp_path):
+    """With a program that exists on this machine in place of the installed one."""
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/opt/kube-vrrp/bin/vip-speaker", "/bin/true"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60, check=False
+    )
+    ours = [line for line in done.stderr.splitlines() if UNIT.name in line]
+    assert (done.returncode, ours) == (0, [])
+
+
+def test_its_command_line_is_one_of_ours():
+    command = service()["ExecStart"].split()
+    options = cli.parser().parse_args(command[1:])
+    assert command[0].endswith("/bin/vip-speaker")
+    assert options.command == "router"
+    assert str(options.state_dir) == f"/run/{service()['RuntimeDirectory']}"
+    assert str(options.config) == f"/etc/{service()['ConfigurationDirectory']}"
+
+
+def test_it_says_what_the_guard_relies_on():
+    unit = service()
+    assert (unit["Type"], unit["NotifyAccess"]) == ("notify", "all"), "the guard's child notifies"
+    assert unit["KillMode"] == "mixed", "SIGTERM to the guard alone"
+    assert unit["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert set(unit["CapabilityBoundingSet"].split()) == {"CAP_NET_ADMIN", "CAP_NET_RAW"}
+    assert unit["RestartPreventExitStatus"] == "2"
+    assert float(unit["TimeoutStopSec"]) > cli.DEFAULT_GRACE_SECONDS
+    assert {"AF_NETLINK", "AF_PACKET", "AF_INET", "AF_INET6", "AF_UNIX"} <= set(unit["RestrictAddressFamilies"].split())
