@@ -31,10 +31,9 @@ from .model import (
 )
 from .schema import API_VERSION, KIND, NAME_RULE
 from .spec import MAX_NODES, PASSWORD, SPEC, UNICAST_PEERS, version_of
+from .status import MAX_GENERATION
 from .track import KINDS
 from .values import duration_ms, parse_address, parse_ip
-
-_MAX_GENERATION = 2**63 - 1
 
 _NODE_NAME = Text(description="", max_length=253)
 # What the agent writes beside `spec` for the router of its node; see `model.Assignment`.
@@ -60,7 +59,7 @@ ASSIGNMENT = Record(
         ),
         "facts": Sequence(
             description="What only the operator sees.",
-            # As many as there can be checks, and what concerns the node as a whole (cordoned, excluded).
+            # One per check, and what concerns the node as a whole (cordoned, excluded).
             max_items=66,
             key="name",
             items=Record(
@@ -81,7 +80,8 @@ _HEAD: dict[str, Field] = {
     "apiVersion": Text(description="", max_length=64, choices=(API_VERSION,)),
     "kind": Text(description="", max_length=64, choices=(KIND,)),
 }
-_GENERATION = Integer(description="", minimum=0, maximum=_MAX_GENERATION)
+_NAME = Text(description="", max_length=253, rules=(NAME_RULE,))
+_GENERATION = Integer(description="", minimum=0, maximum=MAX_GENERATION)
 _UID = Text(description="", max_length=128)
 _TOP = frozenset({*_HEAD, "metadata", "spec", "status", "assignment"})
 
@@ -89,28 +89,26 @@ _TOP = frozenset({*_HEAD, "metadata", "spec", "status", "assignment"})
 def parse_document(document: object, *, lone: bool = False) -> VirtualIP | list[Problem]:
     """The document's model, or everything that is wrong with it; never an exception.
 
-    `lone`: for a router without a cluster. Such a router takes `unicastPeers` and `authentication.passwordFile`, and not
-    what only an operator acts on: `nodeSelector`, `priorities`, `passwordSecretRef`, `track[].node`, `track[].pods`.
+    `lone`: by a router that reads what a person wrote, not what an API server stored. It takes `unicastPeers` and
+    `authentication.passwordFile`, which the CRD does not have, and not what only an operator acts on: `nodeSelector`,
+    `priorities`, `passwordSecretRef`, `track[].node`, `track[].pods`. A document with an `assignment` comes from an
+    agent and is read as the cluster's, whatever `lone` says.
     """
-    report = Report(reader=Reader.LONE if lone else Reader.CLUSTER)
     if not isinstance(document, Mapping):
-        report.add("", "must be a VirtualIP: a mapping with apiVersion, kind, metadata and spec")
-        return report.problems
-    wrong_head = [name for name, field in _HEAD.items() if not _read_required(field, document, name, report)]
-    if wrong_head:
+        return [Problem(path="", message="must be a VirtualIP: a mapping with apiVersion, kind, metadata and spec")]
+    assigned = document.get("assignment") is not None
+    report = Report(reader=Reader.LONE if lone and not assigned else Reader.CLUSTER)
+    for name, field in _HEAD.items():
+        _read(field, document, name, report)
+    if report.problems:
         # Another kind of object: what else it holds is none of ours to judge.
         return report.problems
     for key in document:
         if key not in _TOP:
             report.add(str(key)[:64], "unknown field")
-    metadata = document.get("metadata")
-    name, generation, uid = _read_metadata(metadata, report)
-    spec: dict[str, Any] = {}
-    if _read_required(SPEC, document, "spec", report):
-        spec = SPEC.read(document["spec"], "spec", Report(reader=report.reader))
-    assignment = document.get("assignment")
-    if assignment is not None:
-        assignment = ASSIGNMENT.read(assignment, "assignment", report)
+    name, generation, uid = _read_metadata(document.get("metadata"), report)
+    spec = _read(SPEC, document, "spec", report)
+    assignment = ASSIGNMENT.read(document["assignment"], "assignment", report) if assigned else None
     if report.problems:
         return report.problems
     return VirtualIP(
@@ -130,28 +128,20 @@ def document_name(document: object) -> str | None:
     return name if good else None
 
 
-def _read_required(field: Field, document: Mapping[Any, Any], name: str, report: Report) -> bool:
-    """Whether the field is there and right."""
-    before = report.count
-    if document.get(name) is None:
-        report.add(name, "is required")
-    else:
-        field.read(document[name], name, report)
-    return report.count == before
+def _read(field: Field, within: Mapping[Any, Any], name: str, report: Report, path: str = "") -> Any:
+    """The value of a required field."""
+    if within.get(name) is None:
+        report.add(path + name, "is required")
+        return None
+    return field.read(within[name], path + name, report)
 
 
-def _read_metadata(metadata: Any, report: Report) -> tuple[str, int | None, str | None]:
+def _read_metadata(metadata: object, report: Report) -> tuple[Any, Any, Any]:
     """Name, generation and uid; whatever else is in metadata is somebody else's."""
     if not isinstance(metadata, Mapping):
-        report.add("metadata.name", "is required")
-        return "", None, None
-    name, generation, uid = metadata.get("name"), metadata.get("generation"), metadata.get("uid")
-    if name is None:
-        report.add("metadata.name", "is required")
-    elif not isinstance(name, str):
-        report.add("metadata.name", "must be text: put it in quotes")
-    else:
-        NAME_RULE.check(name, "", report)
+        metadata = {}
+    name = _read(_NAME, metadata, "name", report, "metadata.")
+    generation, uid = metadata.get("generation"), metadata.get("uid")
     if generation is not None:
         generation = _GENERATION.read(generation, "metadata.generation", report)
     if uid is not None:

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from .model import Problem
 
-# A document that is wrong in more places than this is not meant as one; the bound keeps state files and logs small.
+# A document that is wrong in more places than this is not meant as one; the bound keeps state files and logs
+# small.
 MAX_PROBLEMS = 50
 _SHOWN_CHARACTERS = 64
 
@@ -52,7 +53,8 @@ class Rule:
     """What must hold of a value, beyond its type and bounds.
 
     `broken` gets a value that is right in itself and returns None where the rule holds, else where below the value it
-    does not (`""`: the value itself, `[2]`: its third item). `cel` says the same; None where the API server has no such
+    does not (`""`: the value itself, `[2]`: its third item). `cel` says the same; None where the API "
+    "server has no such
     field. `reads` names the fields of a record that the rule looks at; it is not tried while one of them is wrong.
     `field` is the field of the record that the message is about. `whole`: not tried beside an unknown field, which most
     likely is the misspelt one that the rule would miss.

@@ -1,4 +1,4 @@
-"""From the text of a file to its documents. Whatever the text, the answer is documents and problems, never an exception.
+"""From the text of a file to its documents. Whatever the text: documents and problems, never an exception.
 
 YAML is read as the API server's clients read it: no values that only YAML 1.1 knows (dates, base 60, where an IPv6
 address would turn into a number), no key twice in one mapping. Anchors and aliases are refused, with nesting bounded:
@@ -18,8 +18,10 @@ import yaml
 from .document import document_name, parse_document
 from .model import Problem, VirtualIP
 
-# The largest VirtualIP that the schema admits is far smaller; PyYAML needs about a second for this much.
-MAX_TEXT_BYTES = 128 * 1024
+# The largest VirtualIP that an API server stores, as JSON, which takes some 10 ms to read.
+MAX_JSON_BYTES = 1024 * 1024
+# What people write is far smaller, and PyYAML is a thousand times slower.
+MAX_YAML_BYTES = 128 * 1024
 # As many virtual routers as one link can tell apart.
 MAX_DOCUMENTS = 255
 MAX_DEPTH = 20
@@ -79,14 +81,17 @@ class _UnreadableError(Exception):
 
 def _read(text: str) -> list[tuple[int, object]]:
     """Each document's first line and value."""
-    if len(text.encode(errors="surrogatepass")) > MAX_TEXT_BYTES:
-        raise _UnreadableError(f"the file is larger than {MAX_TEXT_BYTES // 1024} KiB")
+    size = len(text.encode(errors="surrogatepass"))
+    if size > MAX_JSON_BYTES:
+        raise _UnreadableError(f"there is more of it than {MAX_JSON_BYTES // 1024} KiB")
     if text.lstrip().startswith("{"):
         try:
             return [(1, _read_json(text))]
         except (ValueError, RecursionError):
             # `{apiVersion: …}` is YAML too, and YAML's errors know their line.
             pass
+    if size > MAX_YAML_BYTES:
+        raise _UnreadableError(f"it is not JSON, and as YAML more than {MAX_YAML_BYTES // 1024} KiB")
     documents = _read_yaml(text)
     if not documents:
         raise _UnreadableError("there is no document in it")
@@ -111,6 +116,7 @@ def _read_yaml(text: str) -> list[tuple[int, object]]:
         loader = _Loader(text)
         while loader.check_node():
             node = loader.get_node()
+            assert node is not None
             value = loader.construct_document(node)
             if value is not None:
                 documents.append((node.start_mark.line + 1, value))
@@ -136,14 +142,12 @@ class _Loader(yaml.SafeLoader):
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(
-                problem="aliases (*name) are not supported: write the value out", problem_mark=mark
-            )
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        line = 0 if event.start_mark is None else event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise _UnreadableError("aliases (*name) are not supported: write the value out", line=line)
         if self._depth >= MAX_DEPTH:
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=mark)
+            raise _UnreadableError("nested too deeply", line=line)
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
@@ -153,11 +157,9 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key must be plain text", problem_mark=key.start_mark)
+                raise _UnreadableError("a key must be plain text", line=key.start_mark.line + 1)
             if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value[:64]!r} is there twice", problem_mark=key.start_mark
-                )
+                raise _UnreadableError(f'the key "{key.value[:64]}" is there twice', line=key.start_mark.line + 1)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 

@@ -58,7 +58,7 @@ class Authentication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcements:
-    """Gratuitous ARP and unsolicited NA: `repeat` at once, as many after `delay_ms`, one every `refresh_ms` (0: none)."""
+    """Gratuitous ARP and unsolicited NA: `repeat` at once, as many after `delay_ms`, one per `refresh_ms` (0: none)."""
 
     repeat: int = 5
     delay_ms: int = 5_000
@@ -92,7 +92,10 @@ class NodePriority:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Track:
-    """One `spec.track` entry. `check` holds the kind's own fields as given, `kind` its name (`interface`, `file`, …)."""
+    """One `spec.track` entry. `kind` is `interface`, `file`, …; `check` holds that kind's own fields.
+
+    Defaults are filled in, durations and all else are as the document has them: text, numbers, flags, tuples.
+    """
 
     name: str
     kind: str
@@ -136,7 +139,10 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """Something only the operator can see, as a track's input on this node (`stale`: the API did not confirm it lately)."""
+    """Something only the operator can see, as a track's input on this node.
+
+    `stale`: the API server did not confirm it lately.
+    """
 
     name: str
     value: bool
@@ -149,7 +155,8 @@ class Assignment:
     """What the operator decided for this node, with the password the agent looked up. Absent for a lone router.
 
     Written by the agent beside `spec` in `desired/*.json`, as the top-level key `assignment`:
-    `{priority, virtualRouterID, password?, peers: [{node, priority, address?}], facts: [{name, value, reason, stale}]}`.
+    `{priority, virtualRouterID, password?, peers: [{node, priority, address?}], facts: [{name, value, reason,
+    stale}]}`.
     A VIP whose assignment lacks priority or virtualRouterID stays in INIT and only listens.
     """
 

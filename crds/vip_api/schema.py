@@ -21,10 +21,9 @@ PLURAL = "virtualips"
 _NAME = "self.metadata.name"
 # The API server itself refuses what is not a DNS subdomain; this speaks only where that is silent.
 NAME_RULE = Rule(
-    message="must be a DNS label: lower-case letters, digits and dashes, no dots, at most 63 characters",
+    message="the name must be a DNS label: lower-case letters, digits and dashes, no dots, at most 63 characters",
     cel=f"!{cel_matches(_NAME, DNS_SUBDOMAIN)} || {cel_matches(_NAME, DNS_LABEL)}",
     broken=lambda name: None if matches(DNS_LABEL, name) else "",
-    field="metadata.name",
 )
 
 _MASTER = '.status.nodes[?(@.state=="MASTER")]'
@@ -35,7 +34,7 @@ _COLUMNS: tuple[tuple[str, str, str, str, int], ...] = (
     ("Priority", "integer", f"{_MASTER}.effectivePriority", "That node's priority.", 0),
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether the VIP is up.", 0),
     ("Age", "date", ".metadata.creationTimestamp", "Time since it was created.", 0),
-    ("Addresses", "string", ".spec.addresses[*]", "All addresses.", 1),
+    ("Addresses", "string", ".spec.addresses", "All addresses, as JSON.", 1),
     ("Interface", "string", f"{_MASTER}.interface", "The interface they are on.", 1),
     ("Backups", "string", ".status.backups", "The nodes that stand by.", 1),
     ("Since", "date", f"{_MASTER}.since", "Time since the master took over.", 1),
@@ -50,7 +49,8 @@ def _column(name: str, kind: str, path: str, description: str, priority: int) ->
 def crd() -> dict[str, Any]:
     """The definition, ready for `kubectl apply`."""
     root = {
-        "description": "A VirtualIP is one VRRP virtual router: addresses that are on exactly one of the nodes that take part, "
+        "description": "A VirtualIP is one VRRP virtual router: addresses that are on exactly one of the "
+        "nodes that take part, "
         "and move when it fails.",
         "type": "object",
         "required": ["spec"],

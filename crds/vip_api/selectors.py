@@ -30,7 +30,8 @@ def selector(description: str, *, only: Reader | None = None) -> Record:
         values=Text(description="", max_length=63),
         rules=(
             Rule(
-                message="must hold label keys such as app or example.com/role, and values of at most 63 letters, "
+                message="must hold label keys such as app or example.com/role, and values of at most 63 "
+                "letters, "
                 "digits, dashes, dots and underscores",
                 cel=f"self.all(k, size(k) <= 317 && {cel_matches('k', LABEL_KEY)}"
                 f" && {cel_matches('self[k]', LABEL_VALUE)})",
@@ -42,9 +43,7 @@ def selector(description: str, *, only: Reader | None = None) -> Record:
         description="One condition on a label.",
         required=("key", "operator"),
         fields={
-            "key": Text(
-                description="The label's key.", max_length=317, rules=(form(LABEL_KEY, _KEY_MESSAGE),)
-            ),
+            "key": Text(description="The label's key.", max_length=317, rules=(form(LABEL_KEY, _KEY_MESSAGE),)),
             "operator": Text(
                 description="How the label's value relates to `values`.",
                 max_length=12,
@@ -71,8 +70,6 @@ def selector(description: str, *, only: Reader | None = None) -> Record:
         only=only,
         fields={
             "matchLabels": labels,
-            "matchExpressions": Sequence(
-                description="Conditions that must all hold.", max_items=16, items=requirement
-            ),
+            "matchExpressions": Sequence(description="Conditions that must all hold.", max_items=16, items=requirement),
         },
     )

@@ -26,7 +26,8 @@ MAX_ADDRESSES = 64
 MAX_NODES = 254
 
 PASSWORD = Text(
-    description="The password, 1 to 8 bytes. Whoever may read VirtualIPs can read it, and so can everyone on the link: it keeps "
+    description="The password, 1 to 8 bytes. Whoever may read VirtualIPs can read it, and so can everyone "
+    "on the link: it keeps "
     "routers apart that were configured by mistake, nothing more.",
     max_length=64,
     secret=True,
@@ -53,9 +54,7 @@ def _one_source(authentication: dict[str, Any]) -> str | None:
 AUTHENTICATION = Record(
     description="The simple password of VRRPv2, as keepalived's `auth_type PASS`. VRRPv3 has none.",
     fields={
-        "type": Text(
-            description="The kind of authentication.", max_length=8, choices=("PASS",), default="PASS"
-        ),
+        "type": Text(description="The kind of authentication.", max_length=8, choices=("PASS",), default="PASS"),
         "password": PASSWORD,
         "passwordSecretRef": Record(
             description="A key of a Secret in kube-vrrp's own namespace that holds the password.",
@@ -106,15 +105,17 @@ def _first_twin(addresses: list[str | None]) -> str | None:
 
 
 ADDRESSES = Sequence(
-    description="The virtual addresses, 1 to 64: bare, or with the prefix length of their subnet. The election runs in the "
+    description="The virtual addresses, 1 to 64: bare, or with the prefix length of their subnet. The "
+    "election runs in the "
     "family of the first one; addresses of the other family move along.",
     min_items=1,
     max_items=MAX_ADDRESSES,
-    items=Text(description="", max_length=64, rules=ADDRESS_RULES),
+    items=Text(description="", max_length=49, rules=ADDRESS_RULES),
     rules=(
         Rule(
             message="the same address is listed twice (the prefix length does not tell them apart)",
-            cel="[self.filter(a, isIP(a) || isCIDR(a)).map(a, isCIDR(a) ? string(cidr(a).ip()) : string(ip(a)))]"
+            cel="[self.filter(a, isIP(a) || isCIDR(a)).map(a, isCIDR(a) ? string(cidr(a).ip()) : "
+            "string(ip(a)))]"
             ".all(all, all.all(a, all.exists_one(b, b == a)))",
             broken=_first_twin,
         ),
@@ -122,7 +123,8 @@ ADDRESSES = Sequence(
 )
 
 INTERFACES = Sequence(
-    description="Names of network interfaces, or patterns with *, ? and [ ]; on each node the first that matches is used. "
+    description="Names of network interfaces, or patterns with *, ? and [ ]; on each node the first that "
+    "matches is used. "
     "Without it, the one whose subnet holds the first address.",
     max_items=16,
     items=Text(
@@ -138,7 +140,8 @@ INTERFACES = Sequence(
 )
 
 PRIORITIES = Sequence(
-    description="Priorities for groups of nodes; the first entry that selects a node counts, and the nodes of one entry count "
+    description="Priorities for groups of nodes; the first entry that selects a node counts, and the nodes "
+    "of one entry count "
     "down from its priority.",
     only=Reader.CLUSTER,
     max_items=64,
@@ -147,15 +150,14 @@ PRIORITIES = Sequence(
         required=("nodeSelector", "priority"),
         fields={
             "nodeSelector": selector("Labels of the nodes."),
-            "priority": Integer(
-                description="The highest priority among these nodes.", minimum=1, maximum=255
-            ),
+            "priority": Integer(description="The highest priority among these nodes.", minimum=1, maximum=255),
         },
     ),
 )
 
 ANNOUNCEMENTS = Record(
-    description="Gratuitous ARP and unsolicited neighbour advertisements, which tell the link where the addresses are now.",
+    description="Gratuitous ARP and unsolicited neighbour advertisements, which tell the link where the "
+    "addresses are now.",
     fields={
         "repeat": Integer(
             description="How many are sent at once on becoming MASTER, and again after `delay`.",
@@ -201,27 +203,31 @@ _FIELDS: dict[str, Field] = {
     "addresses": ADDRESSES,
     "interfaces": INTERFACES,
     "virtualRouterID": Integer(
-        description="The VRID, 1 to 255, which has to be unique on the link. Without it the operator takes a free one; routers "
+        description="The VRID, 1 to 255, which has to be unique on the link. Without it the operator takes "
+        "a free one; routers "
         "outside the cluster that are to take part need the same.",
         minimum=1,
         maximum=255,
     ),
     "version": Integer(
-        description="The version of VRRP: 3, or 2 for routers that speak only that (IPv4, whole seconds, keepalived's default). "
+        description="The version of VRRP: 3, or 2 for routers that speak only that (IPv4, whole seconds, "
+        "keepalived's default). "
         "Without it 3, or 2 where authentication is set.",
         minimum=2,
         maximum=3,
         choices=(2, 3),
     ),
     "advertisementInterval": Text(
-        description="Time between advertisements. Version 3: 10ms to 40.95s in steps of 10ms. Version 2: 1s to 255s, whole "
+        description="Time between advertisements. Version 3: 10ms to 40.95s in steps of 10ms. Version 2: "
+        "1s to 255s, whole "
         "seconds. Peers take over after three intervals and a little more.",
         max_length=32,
         default="1s",
         rules=(DURATION_RULE,),
     ),
     "priority": Integer(
-        description="The highest priority, 1 to 255; the nodes count down from it. 255 is the owner of the addresses, which only "
+        description="The highest priority, 1 to 255; the nodes count down from it. 255 is the owner of the "
+        "addresses, which only "
         "one node can be. Without it the operator derives it.",
         minimum=1,
         maximum=255,
@@ -241,9 +247,7 @@ _FIELDS: dict[str, Field] = {
         "Labels of the nodes that may take part; without it every node that has the link.",
         only=Reader.CLUSTER,
     ),
-    "maxNodes": Integer(
-        description="How many of these nodes take part.", minimum=1, maximum=MAX_NODES, default=8
-    ),
+    "maxNodes": Integer(description="How many of these nodes take part.", minimum=1, maximum=MAX_NODES, default=8),
     "transport": Text(
         description="Multicast, or Unicast to each of the other nodes for networks that drop multicast.",
         max_length=16,
@@ -252,7 +256,8 @@ _FIELDS: dict[str, Field] = {
     ),
     "unicastPeers": UNICAST_PEERS,
     "virtualMAC": Flag(
-        description="Whether the addresses have VRRP's virtual MAC address, on a macvlan interface of their own, rather than the "
+        description="Whether the addresses have VRRP's virtual MAC address, on a macvlan interface of "
+        "their own, rather than the "
         "node's.",
         default=False,
     ),
@@ -316,7 +321,8 @@ _RULES = (
     ),
     Rule(
         message="VRRPv3 advertises every 10ms to 40.95s, in steps of 10ms",
-        cel=f"!{_IS_V3} || {_NO_INTERVAL} || ({_INTERVAL} >= duration('10ms') && {_INTERVAL} <= duration('40.95s')"
+        cel=f"!{_IS_V3} || {_NO_INTERVAL} || ({_INTERVAL} >= duration('10ms') && {_INTERVAL} <= "
+        f"duration('40.95s')"
         f" && {_INTERVAL}.getMilliseconds() % 10 == 0)",
         broken=_broken_in(3, lambda ms: 10 <= ms <= 40_950 and ms % 10 == 0),
         reads=("version", "advertisementInterval"),
@@ -324,7 +330,8 @@ _RULES = (
     ),
     Rule(
         message="VRRPv2 advertises every 1s to 255s, in whole seconds",
-        cel=f"!{_IS_V2} || {_NO_INTERVAL} || ({_INTERVAL} >= duration('1s') && {_INTERVAL} <= duration('255s')"
+        cel=f"!{_IS_V2} || {_NO_INTERVAL} || ({_INTERVAL} >= duration('1s') && {_INTERVAL} <= "
+        f"duration('255s')"
         f" && {_INTERVAL}.getMilliseconds() % 1000 == 0)",
         broken=_broken_in(2, lambda ms: 1_000 <= ms <= 255_000 and ms % 1_000 == 0),
         reads=("version", "advertisementInterval"),
@@ -347,6 +354,4 @@ _RULES = (
     ),
 )
 
-SPEC = Record(
-    description="What the virtual router is to be.", required=("addresses",), fields=_FIELDS, rules=_RULES
-)
+SPEC = Record(description="What the virtual router is to be.", required=("addresses",), fields=_FIELDS, rules=_RULES)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from .fields import Field, Flag, Integer, Record, Sequence, Text
 
-_MAX_INT64 = 2**63 - 1
+# The API server compares bounds as floating-point numbers: the largest int64 would turn negative.
+MAX_GENERATION = 2**53
 _VRID = Integer(description="The VRID in use.", minimum=1, maximum=255)
 _GENERATION = Integer(
     description="The generation of the resource that this is about.",
     minimum=0,
-    maximum=_MAX_INT64,
+    maximum=MAX_GENERATION,
     format="int64",
 )
 
@@ -22,13 +23,9 @@ CONDITIONS = Sequence(
         required=("type", "status", "lastTransitionTime", "reason", "message"),
         fields={
             "type": Text(description="What it is about.", max_length=316),
-            "status": Text(
-                description="Whether it holds.", max_length=8, choices=("True", "False", "Unknown")
-            ),
+            "status": Text(description="Whether it holds.", max_length=8, choices=("True", "False", "Unknown")),
             "observedGeneration": _GENERATION,
-            "lastTransitionTime": Text(
-                description="When it last changed.", max_length=64, format="date-time"
-            ),
+            "lastTransitionTime": Text(description="When it last changed.", max_length=64, format="date-time"),
             "reason": Text(description="Why, in one word.", max_length=1024),
             "message": Text(description="Why, in a sentence.", max_length=32768),
         },
@@ -72,9 +69,7 @@ _LINK = Record(
 # `priority`, `facts` and `reporting` are the operator's, the rest is the node's own.
 _NODE_FIELDS: dict[str, Field] = {
     "node": Text(description="The node's name.", max_length=253),
-    "priority": Integer(
-        description="The priority that the operator assigned to the node.", minimum=1, maximum=255
-    ),
+    "priority": Integer(description="The priority that the operator assigned to the node.", minimum=1, maximum=255),
     "facts": _FACTS,
     "reporting": Text(
         description="Whether the node can report: True, or Unknown while node or pod are not ready.",
@@ -86,13 +81,9 @@ _NODE_FIELDS: dict[str, Field] = {
         max_length=8,
         choices=("INIT", "BACKUP", "MASTER", "FAULT"),
     ),
-    "effectivePriority": Integer(
-        description="The priority with what checks add or take away.", minimum=0, maximum=255
-    ),
+    "effectivePriority": Integer(description="The priority with what checks add or take away.", minimum=0, maximum=255),
     "interface": Text(description="The interface that the addresses are on.", max_length=15),
-    "primaryAddress": Text(
-        description="The node's own address that advertisements are sent from.", max_length=64
-    ),
+    "primaryAddress": Text(description="The node's own address that advertisements are sent from.", max_length=64),
     "virtualRouterID": _VRID,
     "observedGeneration": _GENERATION,
     "since": Text(description="When the state last changed.", max_length=64, format="date-time"),

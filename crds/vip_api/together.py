@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import product
 
 from .model import IPAddress, Problem, VirtualIP
@@ -21,9 +21,9 @@ class Conflict(Problem):
 def check_together(vips: Sequence[VirtualIP]) -> list[Conflict]:
     """Names, addresses and VRIDs that two of the documents claim. Of two the earlier one is in the right.
 
-    Whether two are on one link only the node knows for sure. Here they are unless that can be ruled out: by `interfaces`
-    without a common name, or, where one leaves the choice to the node, by the subnets of their first addresses (/24 and
-    /64 where no prefix length is given).
+    Whether two are on one link only the node knows for sure. Here they are unless that can be ruled out: by
+    `interfaces` without a common name, or, where one leaves the choice to the node, by the subnets of their first
+    addresses (/24 and /64 where no prefix length is given).
     """
     return [
         Conflict(path=problem.path, message=problem.message, index=index)
@@ -64,10 +64,10 @@ def _may_share_link(one: VirtualIP, other: VirtualIP) -> bool:
         pairs = product(one.spec.interfaces, other.spec.interfaces)
         return any(a == b or fnmatchcase(a, b) or fnmatchcase(b, a) for a, b in pairs)
     a, b = _subnet(one), _subnet(other)
-    return a.version == b.version and a.overlaps(b)
+    return a.version == b.version and bool(a.overlaps(b))
 
 
-def _subnet(vip: VirtualIP):
+def _subnet(vip: VirtualIP) -> IPv4Network | IPv6Network:
     address = vip.spec.addresses[0]
     ip: IPAddress = address.ip
     length = address.prefix_length

@@ -11,8 +11,10 @@ from .values import (
     DNS_LABEL,
     DURATION,
     HOST_NAME,
+    IPV4,
     LABEL_KEY,
     LINK_NAME,
+    PORT,
     cel_is_local,
     cel_matches,
     duration,
@@ -30,34 +32,25 @@ _PARENT = r"(^|/)\.\.(/|$)"
 _SCRIPT_NAME = r"[A-Za-z0-9_][-A-Za-z0-9_.]*"
 _PRINTABLE = r"[^\x00-\x1f\x7f]+"
 _URL = (
-    r"https?://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?"
+    rf"https?://({HOST_NAME}|{IPV4}|\[[0-9A-Fa-f:.]{{2,45}}\])(:{PORT})?"
     r"(/([!$&(-;=?-Z_a-z~]|%[0-9A-Fa-f]{2})*)?"
 )
-_CEL_URL = _URL.replace("?P<host>", "").replace("?P<port>", "")
 
 
 def _url_host(url: str) -> str:
-    found = re.fullmatch(_URL, url, re.ASCII)
-    return found["host"].strip("[]") if found else ""
+    """The host of a URL that matches _URL."""
+    authority = url.split("/")[2]
+    return authority.split("]")[0].removeprefix("[") if authority.startswith("[") else authority.split(":")[0]
 
 
 def _url_is_right(url: str) -> bool:
-    found = re.fullmatch(_URL, url, re.ASCII)
-    if found is None or int(found["port"] or "80") > 65535:
-        return False
-    host = found["host"]
-    if host.startswith("["):
-        ip = parse_ip(host.strip("[]"))
-        return ip is not None and ip.version == 6
-    return parse_ip(host) is not None or matches(HOST_NAME, host)
+    return matches(_URL, url) and ("[" not in url or parse_ip(_url_host(url)) is not None)
 
 
-_CEL_HOSTNAME = "url(self).getHostname()"
-_CEL_URL_IS_RIGHT = (
-    f"{cel_matches('self', _CEL_URL)} && isURL(self) && "
-    f"(isIP({_CEL_HOSTNAME}) || {cel_matches(_CEL_HOSTNAME, HOST_NAME)}) && "
-    "(url(self).getPort() == '' || int(url(self).getPort()) <= 65535)"
-)
+# CEL's url() would do, but its parts count as strings without bound and break the cost limit.
+_CEL_HOST = "self.url.split('/')[2]"
+_CEL_HOST = f"({_CEL_HOST}.startsWith('[') ? {_CEL_HOST}.split(']')[0].split('[')[1] : {_CEL_HOST}.split(':')[0])"
+_CEL_URL_IS_RIGHT = f"{cel_matches('self', _URL)} && (!self.contains('[') || isIP(self.split('[')[1].split(']')[0]))"
 
 _LOCAL_MESSAGE = "is this node itself or only its own link; say allowLocal: true if that is meant"
 
@@ -105,9 +98,7 @@ _TIMEOUT_RULE = Rule(
     field="timeout",
 )
 
-_ALLOW_LOCAL = Flag(
-    description="Allow a target that is this node itself (loopback) or link-local.", default=False
-)
+_ALLOW_LOCAL = Flag(description="Allow a target that is this node itself (loopback) or link-local.", default=False)
 
 INTERFACE = Record(
     description="Good while a network interface is up and running.",
@@ -116,9 +107,7 @@ INTERFACE = Record(
         "name": Text(
             description="The interface's name on the node.",
             max_length=64,
-            rules=(
-                form(LINK_NAME, "must be the name of an interface: at most 15 characters, no space, / or :"),
-            ),
+            rules=(form(LINK_NAME, "must be the name of an interface: at most 15 characters, no space, / or :"),),
         )
     },
 )
@@ -136,9 +125,7 @@ PROCESS = Record(
             max_length=1024,
             rules=(form(_PRINTABLE, "must be a command line of printable characters"),),
         ),
-        "quorum": Integer(
-            description="How many such processes there have to be.", minimum=1, maximum=10000, default=1
-        ),
+        "quorum": Integer(description="How many such processes there have to be.", minimum=1, maximum=10000, default=1),
     },
     rules=(
         Rule(
@@ -152,7 +139,8 @@ PROCESS = Record(
 )
 
 FILE = Record(
-    description="Reads a number from a file: the number times the weight is added to the priority; a missing or empty file "
+    description="Reads a number from a file: the number times the weight is added to the priority; a "
+    "missing or empty file "
     "counts as 0. With weight 0 any other number is FAULT. With `exists`, good while the file is there.",
     required=("path",),
     fields={
@@ -163,9 +151,7 @@ FILE = Record(
                 Rule(
                     message="must be the absolute path of a file, such as /run/web/healthy, without .. in it",
                     cel=f"{cel_matches('self', _FILE_PATH)} && !self.matches(r'{_PARENT}')",
-                    broken=lambda path: (
-                        None if matches(_FILE_PATH, path) and re.search(_PARENT, path) is None else ""
-                    ),
+                    broken=lambda path: None if matches(_FILE_PATH, path) and re.search(_PARENT, path) is None else "",
                 ),
             ),
         ),
@@ -184,7 +170,8 @@ SCRIPT = Record(
             rules=(
                 form(
                     _SCRIPT_NAME,
-                    "must be a file name of letters, digits, dashes, dots and underscores: a script is named, never "
+                    "must be a file name of letters, digits, dashes, dots and underscores: a script is "
+                    "named, never "
                     "given as a path or command",
                 ),
             ),
@@ -237,10 +224,11 @@ HTTP = Record(
     fields={
         "url": Text(
             description="What to ask for, such as http://192.168.137.10:8080/healthz.",
-            max_length=1024,
+            max_length=512,
             rules=(
                 Rule(
-                    message="must be a URL such as http://192.168.137.10:8080/healthz: http or https, a host, no user or "
+                    message="must be a URL such as http://192.168.137.10:8080/healthz: http or https, a "
+                    "host, no user or "
                     "fragment",
                     cel=_CEL_URL_IS_RIGHT,
                     broken=lambda url: None if _url_is_right(url) else "",
@@ -255,9 +243,7 @@ HTTP = Record(
                     max_items=16,
                     items=Integer(description="", minimum=100, maximum=599),
                 ),
-                "body": Text(
-                    description="Text that the first 64 KiB of the body must contain.", max_length=256
-                ),
+                "body": Text(description="Text that the first 64 KiB of the body must contain.", max_length=256),
             },
         ),
         **_pace(),
@@ -267,10 +253,8 @@ HTTP = Record(
         _TIMEOUT_RULE,
         Rule(
             message=_LOCAL_MESSAGE,
-            cel=f"self.allowLocal || !isURL(self.url) || !{cel_is_local('url(self.url).getHostname()')}",
-            broken=lambda check: (
-                "" if not check["allowLocal"] and is_local(_url_host(check["url"])) else None
-            ),
+            cel=f"self.allowLocal || !self.url.matches(r'^https?://[^/]') || !{cel_is_local(_CEL_HOST)}",
+            broken=lambda check: "" if not check["allowLocal"] and is_local(_url_host(check["url"])) else None,
             reads=("url", "allowLocal"),
             field="url",
         ),
@@ -278,7 +262,8 @@ HTTP = Record(
 )
 
 NODE = Record(
-    description="Good while a condition of the Kubernetes node is True, such as Ready; with `reverse`, for conditions such as "
+    description="Good while a condition of the Kubernetes node is True, such as Ready; with `reverse`, for "
+    "conditions such as "
     "DiskPressure.",
     only=Reader.CLUSTER,
     required=("condition",),
@@ -338,12 +323,11 @@ TRACK = Sequence(
             "name": Text(
                 description="The check's name, as status and logs show it.",
                 max_length=253,
-                rules=(
-                    form(DNS_LABEL, "must be lower-case letters, digits and dashes, at most 63 characters"),
-                ),
+                rules=(form(DNS_LABEL, "must be lower-case letters, digits and dashes, at most 63 characters"),),
             ),
             "weight": Integer(
-                description="Added to the priority while the check is good (above 0), or while it is bad (below 0). "
+                description="Added to the priority while the check is good (above 0), or while it is bad "
+                "(below 0). "
                 "0: while it is bad the node is in FAULT and cannot be MASTER.",
                 minimum=-MAX_WEIGHT,
                 maximum=MAX_WEIGHT,

@@ -22,6 +22,9 @@ HOST_NAME = r"([A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?\.)*[A-Za-z]([-A-Za-z0
 # What Linux takes as the name of a link, as far as it is printable ASCII.
 LINK_NAME = r"[!-.0-9;-~]{1,15}"
 LINK_GLOB = r"[!-.0-9;-~]{1,15}|[!-.0-9;-~]*[*?\[][!-.0-9;-~]*"
+_OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+IPV4 = rf"({_OCTET}\.){{3}}{_OCTET}"
+PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 LABEL_KEY = r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 LABEL_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
 _PREFIX_LENGTH = re.compile(r"0|[1-9][0-9]{0,2}")
@@ -62,9 +65,7 @@ def is_duration(text: str) -> bool:
     return matches(DURATION, text)
 
 
-DURATION_RULE = form(
-    DURATION, "must be a duration in s or ms, such as 1s, 1.5s or 100ms, of whole milliseconds"
-)
+DURATION_RULE = form(DURATION, "must be a duration in s or ms, such as 1s, 1.5s or 100ms, of whole milliseconds")
 
 
 def duration(
@@ -83,13 +84,9 @@ def duration(
         message=f"must be {'0s or ' if or_zero else ''}between {minimum} and {maximum}",
         cel=f"!{cel_matches('self', DURATION)} || {zero_cel}"
         f"(duration(self) >= duration('{minimum}') && duration(self) <= duration('{maximum}'))",
-        broken=lambda text: (
-            None if low <= duration_ms(text) <= high or (or_zero and not duration_ms(text)) else ""
-        ),
+        broken=lambda text: None if low <= duration_ms(text) <= high or (or_zero and not duration_ms(text)) else "",
     )
-    return Text(
-        description=description, max_length=32, default=default, rules=(DURATION_RULE, bounds), only=only
-    )
+    return Text(description=description, max_length=32, default=default, rules=(DURATION_RULE, bounds), only=only)
 
 
 def parse_ip(text: str) -> IPAddress | None:
@@ -128,33 +125,33 @@ def names_its_subnet(address: VirtualAddress) -> bool:
     if length is None or length > address.ip.max_prefixlen - 2:
         return False
     subnet = ip_network((address.ip, length), strict=False)
-    return address.ip == subnet.network_address or (
-        subnet.version == 4 and address.ip == subnet.broadcast_address
-    )
+    return address.ip == subnet.network_address or (subnet.version == 4 and address.ip == subnet.broadcast_address)
+
+
+_LOCAL_NAME = r"([A-Za-z0-9-]+\.)*[Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]\.?"
 
 
 def is_local(host: str) -> bool:
     """Whether a name or address means this node itself or only its own link."""
     ip = parse_ip(host)
     if ip is None:
-        name = host.lower().removesuffix(".")
-        return name == "localhost" or name.endswith(".localhost")
+        return matches(_LOCAL_NAME, host)
     return ip.is_loopback or ip.is_link_local or ip.is_unspecified
 
 
 def cel_is_local(host: str) -> str:
     """CEL: the same."""
     address = f"ip({host}).isLoopback() || ip({host}).isLinkLocalUnicast() || ip({host}).isUnspecified()"
-    name = cel_matches(f"{host}.lowerAscii()", r"(.*\.)?localhost\.?")
-    return f"(isIP({host}) ? ({address}) : {name})"
+    return f"(isIP({host}) ? ({address}) : {cel_matches(host, _LOCAL_NAME)})"
 
 
 _IS_ADDRESS = "(isIP(self) || isCIDR(self))"
 _IP = "(isCIDR(self) ? cidr(self).ip() : ip(self))"
 _IS_HOST = f"({_IP}.isGlobalUnicast() || {_IP}.isLinkLocalUnicast())"
-# CEL has no broadcast address and no shift: the address as a number, plus one, is a multiple of the subnet's size.
+# CEL has no broadcast address and no shift: the address as a number, plus one, is a multiple of the subnet's
+# size.
 _BROADCAST = (
-    "[string(cidr(self).ip()).split('.').map(o, int(o))].exists(o, "
+    "[self.split('/')[0].split('.').map(o, int(o))].exists(o, "
     "(o[0] * 16777216 + o[1] * 65536 + o[2] * 256 + o[3] + 1) "
     "% ([16777216, 65536, 256, 1][cidr(self).prefixLength() / 8]"
     " * [256, 128, 64, 32, 16, 8, 4, 2][cidr(self).prefixLength() % 8]) == 0)"
