@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.netns import Host, wait_for
+from tests.netns import Host, run, wait_for
 
 #: Everything that VRRP puts on a link: advertisements of both families, ARP, neighbour discovery.
 EVERYTHING = "ip proto 112 or ip6 proto 112 or arp or (icmp6 and (ip6[40] == 135 or ip6[40] == 136))"
@@ -47,10 +50,12 @@ class Capture:
         self.filter = filter_
         self.options = options
         self.lines: list[str] = []
+        self._pcap = Path(tempfile.mkdtemp(prefix="capture-")) / "pcap"
 
     def __enter__(self) -> Self:
         self._process = self.host.start(
-            *("tcpdump", "-n", "-l", "--immediate-mode", "-i", "eth0", *self.options, *self.filter.split()),
+            *("tcpdump", "-n", "-l", "--immediate-mode", "-i", "eth0", *self.options),
+            *("--print", "-U", "-Z", "root", "-w", str(self._pcap), *self.filter.split()),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
@@ -67,11 +72,18 @@ class Capture:
         self._thread.join(5)
         assert self._process.stdout is not None
         self._process.stdout.close()
+        shutil.rmtree(self._pcap.parent)
+
+    def fields(self, filter_: str, *names: str) -> list[tuple[str, ...]]:
+        """What tshark makes of the packets so far: these fields of each that its display filter passes."""
+        command = ["tshark", "-n", "-r", str(self._pcap), "-Y", filter_, "-T", "fields"]
+        output = run(*command, *(word for name in names for word in ("-e", name)))
+        return [tuple(line.split("\t")) for line in output.splitlines()]
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if line.startswith("listening on"):
+            if "listening on eth0" in line:
                 self._ready.set()
             elif self._ready.is_set():
                 self.lines.append(line.rstrip("\n"))

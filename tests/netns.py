@@ -87,17 +87,8 @@ class Host:
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """Have this thread inside the namespace, to open sockets there."""
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        there = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _setns(there)
-            try:
-                yield
-            finally:
-                _setns(home)
-        finally:
-            os.close(there)
-            os.close(home)
+        with inside(self.namespace):
+            yield
 
     def addresses(self, device: str = "eth0") -> list[str]:
         """The addresses on `device`, with prefix, as `ip -o addr` lists them."""
@@ -184,6 +175,22 @@ class Network:
     def rejoin(self, host: Host) -> None:
         """Undo `isolate`."""
         run("ip", "-n", self.switch, "link", "set", host.port, "master", "br0")
+
+
+@contextlib.contextmanager
+def inside(namespace: str) -> Iterator[None]:
+    """Have this thread inside a named namespace."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    there = os.open(f"/run/netns/{namespace}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _setns(there)
+        try:
+            yield
+        finally:
+            _setns(home)
+    finally:
+        os.close(there)
+        os.close(home)
 
 
 def _setns(descriptor: int) -> None:

@@ -21,6 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import yaml
+
 from tests.netns import Host, wait_for
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -296,7 +298,7 @@ def checkout_environment() -> dict[str, str]:
 
 
 def manifest(router: VirtualRouter) -> str:
-    """The VirtualIP document, as JSON, which is YAML too."""
+    """The VirtualIP document."""
     spec: dict[str, Any] = {
         "addresses": list(router.addresses),
         "interfaces": [router.interface],
@@ -317,7 +319,7 @@ def manifest(router: VirtualRouter) -> str:
     if router.virtual_mac:
         spec["virtualMAC"] = True
     document = {"apiVersion": "kube-vrrp.io/v1alpha1", "kind": "VirtualIP", "metadata": {"name": router.name}}
-    return json.dumps(document | {"spec": spec}, indent=2) + "\n"
+    return yaml.safe_dump(document | {"spec": spec}, sort_keys=False)
 
 
 def keepalived_conf(*routers: VirtualRouter) -> str:

@@ -34,18 +34,23 @@ SO_TIMESTAMPNS = 35
 PR_SET_TIMERSLACK = 29
 SOL_RAW = 255
 FORGET_INTERVAL_NS = 10_000_000
-#: How long after the last request a reply still counts.
-GRACE_S = 0.5
 
 
 class Probe:
     """The prober on `host` asking `address`; results after the context was left."""
 
     def __init__(
-        self, host: Host, address: str, *, rate: int = 1000, cold: bool = False, realtime: bool = False
+        self,
+        host: Host,
+        address: str,
+        *,
+        rate: int = 1000,
+        cold: bool = False,
+        realtime: bool = False,
+        grace_s: float = 0.3,
     ) -> None:
         self.host = host
-        self.options = ["--address", address.split("/")[0], "--rate", str(rate)]
+        self.options = ["--address", address.split("/")[0], "--rate", str(rate), "--grace", str(grace_s)]
         self.options += ["--cold"] * cold + ["--realtime"] * realtime
         self.sent_ns: list[int] = []
         self.received_ns: list[int] = []
@@ -100,9 +105,10 @@ class Probe:
 class Prober:
     """What runs on the client: one socket, one grid, no thread."""
 
-    def __init__(self, address: str, *, rate: int, cold: bool) -> None:
+    def __init__(self, address: str, *, rate: int, cold: bool, grace_s: float) -> None:
         self.ipv6 = ":" in address
         self.period_ns = 1_000_000_000 // rate
+        self.grace_s = grace_s
         self.identity = os.getpid() & 0xFFFF
         self.sent = array.array("q")
         self.received = array.array("q")
@@ -136,7 +142,7 @@ class Prober:
             if self.forgetful is not None:
                 self.forgetful.turn(now, self)
             self._send()
-        end = time.monotonic() + GRACE_S
+        end = time.monotonic() + self.grace_s
         while (left := end - time.monotonic()) > 0:
             self._receive(left)
 
@@ -198,6 +204,7 @@ def main() -> None:
     parser.add_argument("--address", required=True)
     parser.add_argument("--output", required=True)
     parser.add_argument("--rate", type=int, default=1000)
+    parser.add_argument("--grace", type=float, default=0.3, help="how long after the last request a reply counts")
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--realtime", action="store_true")
     options = parser.parse_args()
@@ -208,7 +215,7 @@ def main() -> None:
     if options.realtime:
         with contextlib.suppress(PermissionError):
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
-    prober = Prober(options.address, rate=options.rate, cold=options.cold)
+    prober = Prober(options.address, rate=options.rate, cold=options.cold, grace_s=options.grace)
     print("probing", flush=True)
     prober.run(stopped)
     pairs = array.array("q", bytes(16 * len(prober.sent)))

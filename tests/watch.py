@@ -140,20 +140,22 @@ ASK_INTERVAL_S = 0.005
 
 
 class Asker:
-    """Asks for an IPv4 address by ARP probe every 5 ms; `doubles` are the questions that two hosts answered."""
+    """Asks for an address by ARP or neighbour solicitation every 5 ms; `doubles`: questions that two hosts answered."""
 
     def __init__(self, host: Host, address: str) -> None:
         self.host = host
-        self.address = socket.inet_aton(address.split("/")[0])
+        self.address = ip_address(address.split("/")[0])
         self.answers: list[tuple[int, set[str]]] = []
         self._stop = threading.Event()
 
     def __enter__(self) -> Self:
+        protocol = 0x0806 if self.address.version == 4 else 0x86DD
         with self.host.entered():
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
-        self._socket.bind(("eth0", 0x0806))
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
+        self._socket.bind(("eth0", protocol))
         self._mac = bytes.fromhex(self.host.mac().replace(":", ""))
-        self._thread = threading.Thread(target=self._ask, daemon=True)
+        question = self._arp_probe() if self.address.version == 4 else self._solicitation()
+        self._thread = threading.Thread(target=self._ask, args=(question,), daemon=True)
         self._thread.start()
         return self
 
@@ -164,10 +166,24 @@ class Asker:
         self._thread.join()
         self._socket.close()
 
-    def _ask(self) -> None:
+    def _arp_probe(self) -> bytes:
         # sender address 0.0.0.0 (RFC 5227): hosts answer it and learn nothing from it
         head = b"\xff" * 6 + self._mac + struct.pack("!HHHBBH", 0x0806, 1, 0x0800, 6, 4, 1)
-        question = head + self._mac + bytes(4) + bytes(6) + self.address
+        return head + self._mac + bytes(4) + bytes(6) + self.address.packed
+
+    def _solicitation(self) -> bytes:
+        own = next(one.split("/")[0] for one in self.host.addresses() if one.startswith("fe80"))
+        group = ip_address("ff02::1:ff00:0").packed[:13] + self.address.packed[13:]
+        addresses = ip_address(own).packed + group
+        message = struct.pack("!BBHI", 135, 0, 0, 0) + self.address.packed + b"\1\1" + self._mac
+        total = sum(struct.unpack(f"!{(len(addresses) + len(message)) // 2}H", addresses + message)) + len(message) + 58
+        while total >> 16:
+            total = (total & 0xFFFF) + (total >> 16)
+        message = message[:2] + struct.pack("!H", ~total & 0xFFFF) + message[4:]
+        ethernet = b"\x33\x33\xff" + self.address.packed[13:] + self._mac + b"\x86\xdd"
+        return ethernet + struct.pack("!IHBB", 6 << 28, len(message), 58, 255) + addresses + message
+
+    def _ask(self, question: bytes) -> None:
         next_ = time.monotonic()
         while not self._stop.is_set():
             heard: set[str] = set()
@@ -179,10 +195,14 @@ class Asker:
                     heard |= self._answer()
 
     def _answer(self) -> set[str]:
-        frame = self._socket.recv(128)
-        if frame[:6] == self._mac and frame[20:22] == b"\0\2" and frame[28:32] == self.address:
-            return {frame[22:28].hex(":")}
-        return set()
+        frame = self._socket.recv(256)
+        if frame[:6] != self._mac:
+            return set()
+        if self.address.version == 4:
+            answer = frame[20:22] == b"\0\2" and frame[28:32] == self.address.packed
+        else:
+            answer = frame[20] == 58 and frame[54] == 136 and frame[62:78] == self.address.packed
+        return {frame[6:12].hex(":")} if answer else set()
 
     @property
     def doubles(self) -> list[set[str]]:
