@@ -318,7 +318,7 @@ def _write(line: str) -> None:
 
 
 def _take_priority() -> None:
-    """Run before a router that spins with real-time priority, and before a busy machine's load, where that is granted."""
+    """Run before a router that spins with real-time priority, and before other load, where that is granted."""
     try:  # noqa: SIM105 contextlib would have to be imported
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(_REALTIME_PRIORITY))
     except OSError:

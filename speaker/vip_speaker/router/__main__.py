@@ -9,9 +9,9 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
 
 from vip_speaker.kernel import Kernel, KernelError, Record
+from vip_speaker.options import add_router_options
 from vip_speaker.router.cleanup import Cleanup
 from vip_speaker.router.daemon import Daemon, Settings
 from vip_speaker.router.logs import configure
@@ -31,9 +31,9 @@ def main(argv: list[str]) -> int:
     arguments = _parse(argv)
     configure(log_format=arguments.log_format, level=arguments.log_level)
     settings = Settings(
-        config=Path(arguments.config),
-        state_dir=Path(arguments.state_dir),
-        node=arguments.node,
+        config=arguments.config,
+        state_dir=arguments.state_dir,
+        node=arguments.node or socket.gethostname(),
         address_lifetime_s=None if arguments.address_lifetime == "auto" else int(arguments.address_lifetime),
     )
     try:
@@ -57,14 +57,14 @@ async def _run(settings: Settings, kernel: Kernel) -> None:
     loop = Loop()
     log.info("%s", take_rights())
     state_directory = StateDirectory(settings.state_dir)
+    outlet = Outlet(loop, kernel, state_directory)
+    outlet.start()
     record = Record(settings.state_dir / "held")
     swept = kernel.sweep(record)
     if swept:
-        log.warning("removed what an earlier run left behind: %s", ", ".join(map(str, swept)))
-    outlet = Outlet(loop, kernel, state_directory)
+        log.warning("removed what an earlier run left behind: %s", ", ".join(swept))
     cleanup = Cleanup(loop, kernel, record=record, will=Will.from_environment())
     daemon = Daemon(settings, loop, kernel, cleanup, outlet)
-    outlet.start()
     cleanup.start()
     daemon.start()
     loop.rearm()
@@ -76,19 +76,13 @@ async def _run(settings: Settings, kernel: Kernel) -> None:
     notify("READY=1")
     await daemon.left.wait()
     outlet.flush()
-    kernel.close()
+    daemon.close()
     log.info("left")
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="vip-speaker router")
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--state-dir", default="/run/kube-vrrp")
-    parser.add_argument("--node", default=socket.gethostname())
-    parser.add_argument("--address-lifetime", default="auto")
-    parser.add_argument("--log-format", choices=("plain", "json"), default="plain")
-    parser.add_argument("--log-level", default="info")
-    parser.add_argument("--grace", type=float, default=None)
+    add_router_options(parser)
     return parser.parse_args(argv)
 
 

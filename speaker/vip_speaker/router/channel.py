@@ -50,6 +50,10 @@ class Channel:
         """Where a link finds the channels of an advertisement: IP version and VRID."""
         return self.family, self.identity.vrid
 
+    def prepare(self, *, priority: int, interval_ns: int) -> None:
+        """Encode ahead of the moment: scapy takes a millisecond for each."""
+        self._encoded(priority, interval_ns)
+
     def send(self, *, priority: int, interval_ns: int) -> None:
         """Send one advertisement; LinkError when the link does not take it."""
         for peer, data in self._encoded(priority, interval_ns):

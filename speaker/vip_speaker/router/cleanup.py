@@ -13,7 +13,7 @@ from vip_speaker.router.instance import Instance
 from vip_speaker.router.loop import Loop
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp.types import SECOND
-from vip_speaker.will import Entry, Will, WillTooLargeError
+from vip_speaker.will import NETLINK_NETFILTER, Entry, NetlinkRequest, Will, WillTooLargeError
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,11 @@ class Cleanup:
     def _rewrite_will(self, holders: list[Instance]) -> None:
         if self._will is None:
             return
-        removals: list[Entry] = []
+        removals: list[Entry] = [
+            NetlinkRequest(protocol=NETLINK_NETFILTER, data=request)
+            for request in self._kernel.silence_removal_requests()
+            if any(one.holding.silenced for one in holders)
+        ]
         farewells: list[Entry] = []
         for one in holders:
             requests, advertisements = one.will_entries()

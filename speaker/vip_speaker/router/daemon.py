@@ -123,6 +123,17 @@ class Daemon:
         if not self.instances:
             self.left.set()
 
+    def close(self) -> None:
+        """Stop watching and give everything back; after `left`."""
+        for link in self._links.values():
+            link.close()
+        for unicast in self._unicast.values():
+            unicast.close()
+        for source in (self._watch, self.kernel):
+            self.loop.remove_reader(source)
+            source.close()
+        self.loop.close()
+
     def reload(self) -> None:
         """Look at the files now."""
         self.loop.others.set(self._look, self.loop.now_ns())

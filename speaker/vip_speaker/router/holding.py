@@ -43,6 +43,7 @@ class Holding:
         self._ifindex = 0
         self._source_mac = ""
         self._addresses: tuple[VirtualAddress, ...] = ()
+        self._frames: dict[IPAddress, bytes] = {}
         self._retry = Deadline(self._try_again)
 
     def place(self, link: ActiveLink, *, ifindex: int, source_mac: str, addresses: tuple[VirtualAddress, ...]) -> None:
@@ -51,6 +52,11 @@ class Holding:
             self._link.stop_announcing(self._name)
             self._link.watch(self._listener, frozenset())
         self._link, self._ifindex, self._source_mac, self._addresses = link, ifindex, source_mac, addresses
+        self._frames = {address.ip: self._announcement(address.ip) for address in addresses}
+
+    def prepare(self) -> None:
+        """Encode ahead what a promotion and a hand-over will need."""
+        self._services.kernel.prepare(self._wanted(), self.lifetime_s)
 
     def add(self) -> None:
         """Put all addresses on the link. What an older document put there stays until `drop_unwanted()`."""
@@ -106,7 +112,7 @@ class Holding:
         assert self._link is not None
         self._link.announce(
             self._name,
-            [self._announcement(one.ip) for one in self.assigned],
+            [self._frames[one.ip] for one in self.assigned if one.ip in self._frames],
             repeat=settings.repeat,
             delay_ns=settings.delay_ms * MS,
             refresh_ns=settings.refresh_ms * MS,
@@ -117,6 +123,17 @@ class Holding:
         """No announcement from here on."""
         if self._link is not None:
             self._link.stop_announcing(self._name)
+
+    def take_down(self) -> None:
+        """After the last address is off: a virtual MAC's own link goes too."""
+        kernel = self._services.kernel
+        link = kernel.links.get(self._ifindex)
+        if link is None or self._link is None or self._ifindex == self._link.ifindex:
+            return
+        try:
+            kernel.remove_virtual_mac(link)
+        except KernelError as error:
+            log.error("cannot remove the link of the virtual MAC: %s", error, extra={"vip": self._name})
 
     def removal_requests(self) -> list[will.Entry]:
         """The requests that take the addresses off, ready-made for the guard."""

@@ -175,6 +175,7 @@ class Instance:
         self._resolved, self.config, self._channel, self.link = resolved, resolved.config, channel, link
         self.holding.place(link, ifindex=ifindex, source_mac=source_mac, addresses=resolved.addresses)
         self.holding.lifetime_s = self._lifetime_s()
+        self._prepare(channel, resolved.config)
         if previous_channel is not None and previous_config is not None:
             if previous_config.identity == resolved.config.identity:
                 previous_channel.link.detach(previous_channel)
@@ -185,6 +186,15 @@ class Instance:
                 self.holding.drop_unwanted()
         self._forget_former_if_done()
         self._start_if_ready()
+
+    def _prepare(self, channel: Channel, config: Config) -> None:
+        """Encode now what may be needed in a hurry."""
+        self.holding.prepare()
+        interval_ns = config.advertisement_interval_ns
+        for priority in (config.priority, RELEASE_PRIORITY):
+            channel.prepare(priority=priority, interval_ns=interval_ns)
+            if config.identity.version == 3:
+                channel.prepare(priority=priority, interval_ns=CENTISECOND)
 
     def _start_if_ready(self) -> None:
         if self._wanted and self._fault is None and self.config is not None and isinstance(self.state, InitState):
@@ -228,6 +238,7 @@ class Instance:
                 channel.link.detach(channel)
         self._channel = self._former = self._resolved = None
         self._timers.set(self._deadline, None)
+        self.holding.take_down()
 
     # --- what happens
 

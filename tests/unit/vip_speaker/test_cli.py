@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import vip_speaker
-from vip_speaker import cli, statefile
+from vip_speaker import cli, options, statefile
 
 from tests.netns import wait_for
 
@@ -18,7 +18,7 @@ PACKAGES = Path(vip_speaker.__file__).parents[1]
 
 
 def test_the_default_directory_is_one(capsys):
-    assert Path(cli.DEFAULT_STATE_DIRECTORY) == statefile.DEFAULT_STATE_DIRECTORY
+    assert Path(options.DEFAULT_STATE_DIRECTORY) == statefile.DEFAULT_STATE_DIRECTORY
 
 
 def router_arguments(*arguments: str) -> list[str]:

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from vip_speaker import cli
+from vip_speaker import cli, options
 
 UNIT = Path(__file__).parents[3] / "packaging" / "systemd" / "vip-speaker.service"
 
@@ -34,9 +34,9 @@ def test_systemd_accepts_it(tmp_path):
 
 def test_its_command_line_is_one_of_ours():
     command = service()["ExecStart"].split()
-    options = cli.parser().parse_args(command[1:])
+    parsed = cli.parser().parse_args(command[1:])
     assert command[0].endswith("/bin/vip-speaker")
-    assert options.command == "router"
+    assert parsed.command == "router"
     assert str(options.state_dir) == f"/run/{service()['RuntimeDirectory']}"
     assert str(options.config) == f"/etc/{service()['ConfigurationDirectory']}"
 
@@ -48,5 +48,5 @@ def test_it_says_what_the_guard_relies_on():
     assert unit["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert set(unit["CapabilityBoundingSet"].split()) == {"CAP_NET_ADMIN", "CAP_NET_RAW"}
     assert unit["RestartPreventExitStatus"] == "2"
-    assert float(unit["TimeoutStopSec"]) > cli.DEFAULT_GRACE_SECONDS
+    assert float(unit["TimeoutStopSec"]) > options.DEFAULT_GRACE_SECONDS
     assert {"AF_NETLINK", "AF_PACKET", "AF_INET", "AF_INET6", "AF_UNIX"} <= set(unit["RestrictAddressFamilies"].split())

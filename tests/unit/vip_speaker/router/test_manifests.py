@@ -2,7 +2,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from vip_speaker.router.manifests import Manifests, read_password_file
 
 MS = 1_000_000
