@@ -37,8 +37,8 @@ def test_its_command_line_is_one_of_ours():
     parsed = cli.parser().parse_args(command[1:])
     assert command[0].endswith("/bin/vip-speaker")
     assert parsed.command == "router"
-    assert str(options.state_dir) == f"/run/{service()['RuntimeDirectory']}"
-    assert str(options.config) == f"/etc/{service()['ConfigurationDirectory']}"
+    assert str(parsed.state_dir) == f"/run/{service()['RuntimeDirectory']}"
+    assert str(parsed.config) == f"/etc/{service()['ConfigurationDirectory']}"
 
 
 def test_it_says_what_the_guard_relies_on():
