@@ -255,7 +255,10 @@ class Will:
 
         Entries are carried out in the order given: for each VIP its removals first, then its priority-0 advertisements.
         """
-        payload = encode(entries)
+        self.write_payload(encode(entries))
+
+    def write_payload(self, payload: bytes) -> None:
+        """`write` of entries that `encode` made bytes of before: those of several VIPs one after the other."""
         if len(payload) > CAPACITY:
             raise WillTooLargeError(f"the last will has {len(payload)} bytes, at most {CAPACITY} fit")
         first, second = self._sequence(0), self._sequence(1)

@@ -6,12 +6,14 @@ what nobody admits is counted by reason.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from vip_speaker.announcements import Announcer
 from vip_speaker.link import AnnouncementSocket, LinkError, LinkSocket
+from vip_speaker.router.complaints import Complaints
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp.types import SECOND, Advertisement, IPAddress
 from vip_speaker.wire.admission import admit, remarks
@@ -66,6 +68,7 @@ class ActiveLink:
         self.remarks: Counter[str] = Counter()
         self.received = 0
         self.sent = 0
+        self._complaints = Complaints(name)
         self.heard: dict[HeardKey, tuple[int, int]] = {}
         self._loop = loop
         self._decoder = decoder
@@ -97,6 +100,11 @@ class ActiveLink:
         self._socket.send(frame)
         self.sent += 1
 
+    def send_quietly(self, frame: bytes) -> None:
+        """Put one frame on the link that may as well be lost."""
+        with contextlib.suppress(LinkError):
+            self._socket.send(frame)
+
     def attach(self, channel: Channel, listener: Listener) -> None:
         """From here on `listener` gets what `channel` admits. LinkError where the link lacks the IP version."""
         self._socket.join(channel.family)
@@ -122,7 +130,7 @@ class ActiveLink:
     def _dispatch(self, packet: Received) -> None:
         decoded = self._decoder.decode(packet)
         if isinstance(decoded, Discard):
-            self.discarded[decoded.reason] += 1
+            self._discard(decoded)
             return
         self.received += 1
         self._remember(decoded)
@@ -139,9 +147,17 @@ class ActiveLink:
                 return
             refusal = refusal or verdict
         assert refusal is not None
-        self.discarded[refusal.reason] += 1
+        self._discard(refusal)
         if refusal.reason is DiscardReason.VERSION:
             channels[0][1].other_version_heard(decoded)
+
+    def _discard(self, discard: Discard) -> None:
+        self.discarded[discard.reason] += 1
+        self._complaints.add(
+            f"advertisement discarded: {discard.reason}",
+            f"from {discard.source or 'an unknown source'}{': ' + discard.detail if discard.detail else ''}",
+            self._loop.now_ns(),
+        )
 
     def _remember(self, advertisement: Advertisement) -> None:
         key = HeardKey(vrid=advertisement.vrid, version=advertisement.version, source=advertisement.source)

@@ -13,7 +13,7 @@ from vip_speaker.router.instance import Instance
 from vip_speaker.router.loop import Loop
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp.types import SECOND
-from vip_speaker.will import NETLINK_NETFILTER, Entry, NetlinkRequest, Will, WillTooLargeError
+from vip_speaker.will import NETLINK_NETFILTER, NetlinkRequest, Will, WillTooLargeError, encode
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ class Cleanup:
         self._beat = Deadline(self._beat_now)
         self._renew = Deadline(self._renew_now)
         self._lifetimes: dict[int, list[Assigned]] = {}
+        self._wills: dict[str, tuple[bytes, bytes]] = {}
         self._recorded: frozenset[Assigned] = frozenset()
 
     def start(self) -> None:
@@ -42,8 +43,9 @@ class Cleanup:
             self._will.fastest_interval_ns = min(intervals, default=0)
             self._beat_now(self._loop.now_ns())
 
-    def rewrite(self, instances: Iterable[Instance]) -> None:
-        """Write anew what is held now."""
+    def rewrite(self, instances: Iterable[Instance], changed: Instance) -> None:
+        """Write anew what is held now, after or just before what `changed` holds became another."""
+        self._wills.pop(changed.name, None)
         holders = [one for one in instances if one.holding.assigned]
         self._rewrite_record(holders)
         self._rewrite_will(holders)
@@ -67,21 +69,22 @@ class Cleanup:
     def _rewrite_will(self, holders: list[Instance]) -> None:
         if self._will is None:
             return
-        removals: list[Entry] = [
-            NetlinkRequest(protocol=NETLINK_NETFILTER, data=request)
-            for request in self._kernel.silence_removal_requests()
-            if any(one.holding.silenced for one in holders)
-        ]
-        farewells: list[Entry] = []
+        removals: list[bytes] = []
+        farewells: list[bytes] = []
+        if any(one.holding.silenced for one in holders):
+            requests = self._kernel.silence_removal_requests()
+            removals.append(encode([NetlinkRequest(protocol=NETLINK_NETFILTER, data=data) for data in requests]))
         for one in holders:
-            requests, advertisements = one.will_entries()
-            removals += requests
-            farewells += advertisements
+            if one.name not in self._wills:
+                self._wills[one.name] = one.last_will()
+            removal, farewell = self._wills[one.name]
+            removals.append(removal)
+            farewells.append(farewell)
         try:
-            self._will.write(removals + farewells)
+            self._will.write_payload(b"".join(removals + farewells))
         except WillTooLargeError as error:
             log.error("the guard will only take addresses off: %s", error)
-            self._will.write(removals)
+            self._will.write_payload(b"".join(removals))
 
     def _schedule_renewal(self) -> None:
         if not self._lifetimes:

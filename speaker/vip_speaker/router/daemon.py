@@ -90,9 +90,9 @@ class Daemon:
             self._unicast[family] = UnicastSocket(family)
         return self._unicast[family]
 
-    def holdings_changed(self) -> None:
+    def holding_changed(self, instance: Instance) -> None:
         """Write record and last will anew."""
-        self._cleanup.rewrite(self.instances.values())
+        self._cleanup.rewrite(self.instances.values(), instance)
 
     def state_changed(self, instance: Instance) -> None:
         """Write the state file soon."""
@@ -103,7 +103,7 @@ class Daemon:
         del self.instances[instance.name]
         instance.close()
         self._outlet.removed(instance.name)
-        self.holdings_changed()
+        self.holding_changed(instance)
         if self._stopping and not self.instances:
             self.left.set()
 
@@ -229,11 +229,17 @@ class Daemon:
             self.loop.others.set(self._attach, now_ns + _REATTACH_NS)
 
     def _look_at_files(self, now_ns: int) -> None:
-        self._snapshot = self.manifests.load(now_ns)
+        before, self._snapshot = self._snapshot, self.manifests.load(now_ns)
         wait_ns = _SETTLE_NS if self.manifests.unsettled else _COMPARE_NS
         self.loop.others.set(self._look, self.loop.now_ns() + wait_ns)
-        self._log_problems()
-        self.refresh()
+        if self._snapshot != before or self._passwords_in_files:
+            self._log_problems()
+            self.refresh()
+
+    @property
+    def _passwords_in_files(self) -> bool:
+        vips = (manifest.vip for manifest in self._snapshot.manifests.values() if manifest.vip is not None)
+        return any(vip.spec.authentication and vip.spec.authentication.password_file for vip in vips)
 
     def _log_problems(self) -> None:
         problems = {problem for manifest in self._snapshot.manifests.values() for problem in manifest.problems}

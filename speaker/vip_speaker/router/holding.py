@@ -19,7 +19,8 @@ from vip_speaker.vrrp.types import MS, SECOND, IPAddress
 from vip_speaker.wire.neighbour import gratuitous_arp, unsolicited_advertisement
 
 if TYPE_CHECKING:
-    from vip_speaker.router.activelink import ActiveLink, Listener
+    from vip_speaker.router.activelink import ActiveLink
+    from vip_speaker.router.instance import Instance
     from vip_speaker.router.services import Services
 
 log = logging.getLogger(__name__)
@@ -31,14 +32,14 @@ _RETRY_NS = 2 * SECOND
 class Holding:
     """What one instance has on the link. `place()` says where and what before anything is added."""
 
-    def __init__(self, name: str, services: Services, listener: Listener) -> None:
+    def __init__(self, instance: Instance, services: Services) -> None:
         self.assigned: tuple[Assigned, ...] = ()
         self.silenced = False
         self.lifetime_s: int | None = None
         self.problem = ""
-        self._name = name
+        self._name = instance.name
         self._services = services
-        self._listener = listener
+        self._instance = instance
         self._link: ActiveLink | None = None
         self._ifindex = 0
         self._source_mac = ""
@@ -50,7 +51,7 @@ class Holding:
         """From the next `add()` on: `addresses` on the link `ifindex`, announced on `link` with `source_mac`."""
         if self._link is not None and self._link is not link:
             self._link.stop_announcing(self._name)
-            self._link.watch(self._listener, frozenset())
+            self._link.watch(self._instance, frozenset())
         self._link, self._ifindex, self._source_mac, self._addresses = link, ifindex, source_mac, addresses
         self._frames = {address.ip: self._announcement(address.ip) for address in addresses}
 
@@ -62,7 +63,7 @@ class Holding:
         """Put all addresses on the link. What an older document put there stays until `drop_unwanted()`."""
         wanted = self._wanted()
         self.assigned = tuple(one for one in self.assigned if one not in wanted) + wanted
-        self._services.holdings_changed()
+        self._changed()
         failures = self._services.kernel.add(wanted, self.lifetime_s)
         problem = "; ".join(str(failure.error) for failure in failures)
         if problem and problem != self.problem:
@@ -80,7 +81,7 @@ class Holding:
         if unwanted:
             self._remove(unwanted)
             self.assigned = tuple(one for one in self.assigned if one in wanted)
-            self._services.holdings_changed()
+            self._changed()
 
     def remove(self) -> None:
         """Take all addresses off the link, and lift any silence after that."""
@@ -90,7 +91,7 @@ class Holding:
         self._remove(held)
         self._unsilence(held)
         self._watch()
-        self._services.holdings_changed()
+        self._changed()
 
     def silence(self) -> None:
         """Keep the addresses, but answer no ARP or ND for them and announce nothing."""
@@ -100,12 +101,12 @@ class Holding:
             self._services.kernel.silence(tuple(one.ip for one in self.assigned))
         except KernelError as error:
             log.warning("a hand-over goes on without silence: %s", error, extra={"vip": self._name})
-        self._services.holdings_changed()
+        self._changed()
 
     def unsilence(self) -> None:
         """Answer for the addresses again."""
         self._unsilence(self.assigned)
-        self._services.holdings_changed()
+        self._changed()
 
     def announce(self, settings: Announcements, *, takeover: bool) -> None:
         """Start the announcements from the beginning."""
@@ -118,6 +119,12 @@ class Holding:
             refresh_ns=settings.refresh_ms * MS,
             takeover=takeover,
         )
+
+    def announce_once(self) -> None:
+        """One announcement per address, outside of the schedule."""
+        if self._link is not None:
+            for one in self.assigned:
+                self._link.send_quietly(self._frames[one.ip])
 
     def stop_announcing(self) -> None:
         """No announcement from here on."""
@@ -168,9 +175,12 @@ class Holding:
             return gratuitous_arp(address, self._source_mac)
         return unsolicited_advertisement(address, self._source_mac, router=True)
 
+    def _changed(self) -> None:
+        self._services.holding_changed(self._instance)
+
     def _watch(self) -> None:
         if self._link is not None:
-            self._link.watch(self._listener, frozenset(one.ip for one in self.assigned))
+            self._link.watch(self._instance, frozenset(one.ip for one in self.assigned))
 
     def _try_again(self, _now_ns: int) -> None:
         if self.assigned:

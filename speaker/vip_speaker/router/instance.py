@@ -13,16 +13,16 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from vip_api.model import VirtualIP
+from vip_api.model import VirtualAddress, VirtualIP
 
 from vip_speaker import will
 from vip_speaker.kernel import Link
 from vip_speaker.link import LinkError
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.channel import Channel
+from vip_speaker.router.complaints import Complaints
 from vip_speaker.router.explain import explain
 from vip_speaker.router.holding import Holding
-from vip_speaker.router.notes import Notes
 from vip_speaker.router.resolution import Resolution, Resolved, Unusable, Waiting, master_down_interval_ns
 from vip_speaker.router.services import Services
 from vip_speaker.router.timers import Deadline
@@ -65,6 +65,8 @@ from vip_speaker.vrrp.types import (
 
 log = logging.getLogger(__name__)
 
+_DEFEND_INTERVAL_NS = 10 * SECOND
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherMaster:
@@ -90,19 +92,22 @@ class Instance:
         self.reason = "starting"
         self.counters: Counter[str] = Counter()
         self.other_master: OtherMaster | None = None
-        self.holding = Holding(vip.name, services, self)
+        self.holding = Holding(self, services)
         self._services = services
         self._loop = services.loop
         self._resolved: Resolved | None = None
         self._wanted = True
+        self._ready = False
         self._fault: str | None = None
         self._failed = False
         self._released = False
+        self._defended_ns: int | None = None
         self._channel: Channel | None = None
         self._former: tuple[Identity, Channel] | None = None
         self._deadline = Deadline(self._on_deadline)
         self._timers = services.loop.others
-        self.notes = Notes(vip.name)
+        self.notes: Counter[Note] = Counter()
+        self._complaints = Complaints(vip.name)
 
     # --- what is wanted
 
@@ -127,6 +132,7 @@ class Instance:
         """Bring in force what the document means now; `fault` is what holds this host out of the election."""
         self.vip = vip
         self._wanted = True
+        self._ready = isinstance(resolution, Resolved)
         match resolution:
             case Resolved():
                 self._set_fault(fault)
@@ -141,6 +147,11 @@ class Instance:
                 else:
                     self._step(Shutdown())
         self._services.state_changed(self)
+
+    @property
+    def addresses(self) -> tuple[VirtualAddress, ...]:
+        """The addresses in force: the document's, and the link-local one that an IPv6 router is given."""
+        return self._resolved.addresses if self._resolved is not None else self.vip.spec.addresses
 
     def release(self, *, at_once: bool = False) -> None:
         """Give up the VIP; `finished` says when that is done."""
@@ -185,6 +196,8 @@ class Instance:
                 self._step(Reconfigured(previous=previous_config))
                 self.holding.drop_unwanted()
         self._forget_former_if_done()
+        if self.holding.assigned:
+            self._services.holding_changed(self)  # the last will gives up under what is in force now
         self._start_if_ready()
 
     def _prepare(self, channel: Channel, config: Config) -> None:
@@ -197,7 +210,7 @@ class Instance:
                 channel.prepare(priority=priority, interval_ns=CENTISECOND)
 
     def _start_if_ready(self) -> None:
-        if self._wanted and self._fault is None and self.config is not None and isinstance(self.state, InitState):
+        if self._wanted and self._ready and self._fault is None and isinstance(self.state, InitState):
             self._step(Startup())
 
     def _listen_on(self, link: Link | None) -> None:
@@ -254,7 +267,18 @@ class Instance:
     def announced(self, address: IPAddress) -> None:
         """Another station announced one of our addresses."""
         self.counters["announcements_seen"] += 1
+        if isinstance(self.state, MasterState):
+            self._defend(address)
         self._step(AnnouncementSeen(address=address))
+
+    def _defend(self, address: IPAddress) -> None:
+        """Somebody else claims an address of ours: say whose it is, at most every 10 s (RFC 5227 section 2.4)."""
+        now_ns = self._loop.now_ns()
+        if self._defended_ns is not None and now_ns - self._defended_ns < _DEFEND_INTERVAL_NS:
+            return
+        self._defended_ns = now_ns
+        log.warning("another station announces %s; announced again", address, extra={"vip": self.name})
+        self.holding.announce_once()
 
     def address_lost(self, ip: IPAddress, ifindex: int, *, expired: bool) -> None:
         """The kernel no longer has an address: it ran out with us stalled, or someone else deleted it."""
@@ -285,9 +309,8 @@ class Instance:
             self._carry_out(action)
         self._forget_former_if_done()
         self._schedule()
-        if isinstance(self.state, InitState):
-            if self._wanted and self._resolved is not None and self._fault is None and not isinstance(event, Startup):
-                self._start_if_ready()
+        if isinstance(self.state, InitState) and not isinstance(event, Startup):
+            self._start_if_ready()
             self._retire_if_done()
 
     def _schedule(self) -> None:
@@ -347,21 +370,21 @@ class Instance:
         shortest = max(2, math.ceil(master_down_interval_ns(self.config) / SECOND))
         return shortest if configured is None else max(configured, shortest)
 
-    def will_entries(self) -> tuple[list[will.Entry], list[will.Entry]]:
+    def last_will(self) -> tuple[bytes, bytes]:
         """What the guard does in our place: requests that take the addresses off, advertisements that give up.
 
         In version 3 the squeeze comes before priority 0, so that the successor's skew is that of 10 ms.
         """
         requests = self.holding.removal_requests()
         if self.config is None or self._channel is None or not requests or self.holding.silenced:
-            return requests, []
+            return will.encode(requests), b""
         interval_ns = self.config.advertisement_interval_ns
-        entries: list[will.Entry] = []
+        farewell: list[will.Entry] = []
         if self.config.identity.version == 3:
             interval_ns = CENTISECOND
-            entries += self._channel.will_entries(priority=self.config.priority, interval_ns=interval_ns)
-        entries += self._channel.will_entries(priority=RELEASE_PRIORITY, interval_ns=interval_ns)
-        return requests, entries
+            farewell += self._channel.will_entries(priority=self.config.priority, interval_ns=interval_ns)
+        farewell += self._channel.will_entries(priority=RELEASE_PRIORITY, interval_ns=interval_ns)
+        return will.encode(requests), will.encode(farewell)
 
     def _report(self, transition: Transition) -> None:
         self.counters["transitions"] += 1
@@ -380,7 +403,8 @@ class Instance:
 
     def _note(self, note: Note, source: IPAddress | None) -> None:
         now_ns = self._loop.now_ns()
-        self.notes.add(note, source, now_ns)
+        self.notes[note] += 1
+        self._complaints.add(str(note), f"({source})" if source is not None else "", now_ns)
         if note is Note.ANOTHER_MASTER and source is not None:
             self._remember_other_master(source, now_ns)
 

@@ -33,7 +33,7 @@ def state_document(
         primaryAddress=str(config.primary_address) if config else "",
         virtualRouterID=config.identity.vrid if config else 0,
         version=config.identity.version if config else instance.vip.spec.version,
-        addresses=tuple(map(str, instance.vip.spec.addresses)),
+        addresses=tuple(map(str, instance.addresses)),
         since=statefile.timestamp(instance.since),
         reason=instance.reason,
         master=master,
@@ -81,7 +81,7 @@ def metrics_document(
                 "state": one.role.value,
                 "effectivePriority": one.config.priority if one.config else 0,
                 **one.counters,
-                "notes": {note.name.lower(): count for note, count in one.notes.counts.items()},
+                "notes": {note.name.lower(): count for note, count in one.notes.items()},
             }
             for one in instances
         },

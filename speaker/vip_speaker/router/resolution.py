@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from typing import Protocol
 
 from vip_api.model import Transport, VirtualAddress, VirtualIP
@@ -91,6 +92,7 @@ def resolve(vip: VirtualIP, kernel: KernelView, *, password: str | None = None, 
     primary = kernel.primary_address(link, first.version)
     if primary is None:
         return Unusable(reason=f"{link.name} has no IPv{first.version} address to send from")
+    addresses = _with_link_local(spec.addresses, vrid)
     interval_ns = spec.advertisement_interval_ms * MS
     effective = priority if priority == 255 else min(254, max(1, priority + contribution))
     config = Config(
@@ -103,7 +105,7 @@ def resolve(vip: VirtualIP, kernel: KernelView, *, password: str | None = None, 
         priority=effective,
         advertisement_interval_ns=interval_ns,
         primary_address=primary,
-        addresses=tuple(address.ip for address in spec.addresses),
+        addresses=tuple(address.ip for address in addresses),
         preempt=spec.preempt,
         preempt_delay_ns=spec.preempt_delay_ms * MS,
         better_peer_named=assignment is not None and any(peer.priority > effective for peer in assignment.peers),
@@ -114,8 +116,8 @@ def resolve(vip: VirtualIP, kernel: KernelView, *, password: str | None = None, 
         mac=link.mac,
         own_addresses=frozenset(one.ip for one in link.addresses) - kernel.own_addresses,
         config=config,
-        addresses=spec.addresses,
-        advertised=tuple(a.ip for a in spec.addresses if a.ip.version == first.version),
+        addresses=addresses,
+        advertised=tuple(a.ip for a in addresses if a.ip.version == first.version),
         password=None if password is None else password.encode(),
         peers=peers,
         virtual_mac=spec.virtual_mac,
@@ -126,6 +128,15 @@ def master_down_interval_ns(config: Config) -> int:
     """The longest a backup of ours may wait: what an address lifetime must not fall below (RFC 9568 section 6.1)."""
     skew_base = SECOND if config.identity.version == 2 else config.advertisement_interval_ns
     return 3 * config.advertisement_interval_ns + (256 - config.priority) * skew_base // 256
+
+
+def _with_link_local(addresses: tuple[VirtualAddress, ...], vrid: int) -> tuple[VirtualAddress, ...]:
+    """An IPv6 virtual router advertises its link-local address first (RFC 9568 section 5.2.9): where the document names
+    none, one that every router of this VRID derives alike.
+    """
+    if addresses[0].ip.version == 4 or any(one.ip.is_link_local for one in addresses if one.ip.version == 6):
+        return addresses
+    return (VirtualAddress(ip=IPv6Address(f"fe80::5e00:{0x200 + vrid:x}"), prefix_length=64), *addresses)
 
 
 def _peers(vip: VirtualIP) -> tuple[IPAddress, ...] | None:

@@ -27,7 +27,7 @@ class Services(Protocol):
         """The socket that unicast advertisements of one IP version leave by."""
         ...
 
-    def holdings_changed(self) -> None:
+    def holding_changed(self, instance: Instance) -> None:
         """Write record and last will anew; before an address is added, after it was removed."""
         ...
 
