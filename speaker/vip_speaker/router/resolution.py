@@ -136,7 +136,7 @@ def _with_link_local(addresses: tuple[VirtualAddress, ...], vrid: int) -> tuple[
     """
     if addresses[0].ip.version == 4 or any(one.ip.is_link_local for one in addresses if one.ip.version == 6):
         return addresses
-    return (VirtualAddress(ip=IPv6Address(f"fe80::5e00:{0x200 + vrid:x}"), prefix_length=64), *addresses)
+    return (*addresses, VirtualAddress(ip=IPv6Address(f"fe80::5e00:{0x200 + vrid:x}")))
 
 
 def _peers(vip: VirtualIP) -> tuple[IPAddress, ...] | None:
