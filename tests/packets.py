@@ -1,6 +1,6 @@
 """VRRP packets byte by byte, right or wrong in every field: what the decoder is tested with.
 
-Written from RFC.md's tables and not with scapy, so that a mistake in how we use scapy shows.
+Written from the RFCs' tables and not with scapy, so that a mistake in how we use scapy shows.
 """
 
 from __future__ import annotations

@@ -73,6 +73,7 @@ def test_rv03_ip_header():
     assert reason(ipv4(message(), total_length=19)) is DiscardReason.PACKET_LENGTH
     assert reason(ipv4(message()), truncated=True) is DiscardReason.PACKET_LENGTH
     assert reason(ipv4(message(), checksum=0xDEAD)) is DiscardReason.MALFORMED
+    assert reason(ipv4(message(), checksum=0xDEAD, options=b"\x94\x04\x00\x00")) is DiscardReason.MALFORMED
     short_header = bytearray(ipv4(message()))
     short_header[0] = 0x44
     assert isinstance(judge(bytes(short_header)), Discard)

@@ -180,6 +180,16 @@ def test_a_storm_of_restarts_stays_within_the_budget():
     assert len(announcer._queue) < 50
 
 
+def test_what_was_stopped_does_not_pile_up():
+    """Each start leaves a second burst due in five seconds; a hundred starts a second must not leave hundreds."""
+    announcer = Announcer()
+    start(announcer, [arp("b")], name="b", repeat=1)  # the next in the queue, in front of all that was stopped
+    for step in range(400):
+        start(announcer, [arp("a")], repeat=1, at=step * 10 * MS)
+        announcer.due(step * 10 * MS)
+    assert len(announcer._queue) < 50
+
+
 def test_a_router_that_flaps_is_still_announced_first():
     announcer = Announcer()
     start(announcer, [arp(f"a{n}") for n in range(64)], name="a")

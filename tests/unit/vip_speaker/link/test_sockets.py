@@ -350,8 +350,10 @@ def test_a_unicast_socket_keeps_the_kernel_from_refusing_the_peer(here, there):
 
     here.run("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0")
     assert refused()
-    with opened(UnicastSocket, here, 4):
+    with opened(UnicastSocket, here, 4) as silent:
         assert not refused()
+        with pytest.raises(BlockingIOError):  # nothing piles up on it
+            silent._socket.recv(2048)
 
 
 def waited(receiver):
