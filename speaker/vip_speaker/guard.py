@@ -33,6 +33,8 @@ KILL_WAIT_NS = 50 * MS
 LOOK_PERIOD_NS, START_LOOK_PERIOD_NS = SECOND, 100 * MS
 """How often the heartbeat is looked at, at least: the first beat and a shorter interval must not go unseen for long."""
 LATENESS_MINIMUM_NS = 20 * MS
+LATENESS_COUNTED_NS = 100 * MS
+"""More is a stop, which is over, and not how this machine is: it must not make the guard slow for the minute after."""
 SECOND_LOOK_NS = 100 * MS
 POSTPONEMENTS = 3
 QUICK_DEATH_NS = 10 * SECOND
@@ -73,7 +75,7 @@ class Heartbeat:
             self._beat_ns = beat_ns
             self._moved_ns = min(beat_ns, now_ns)
             self._postponed = 0
-        elif lateness_ns > tolerance_ns and self._postponed < POSTPONEMENTS:
+        if lateness_ns > tolerance_ns and self._postponed < POSTPONEMENTS:
             self._moved_ns = now_ns
             self._postponed += 1
         if now_ns < self._moved_ns + limit_ns:
@@ -89,7 +91,7 @@ class Heartbeat:
 
     def _limit_ns(self, fastest_interval_ns: int, lateness_ns: int, *, started: bool) -> int:
         """How long the beat may stand still. A guard that is often late has a router that is: the measured floor."""
-        self._worst_lateness_ns = max(min(lateness_ns, SECOND), self._worst_lateness_ns * 15 // 16)
+        self._worst_lateness_ns = max(min(lateness_ns, LATENESS_COUNTED_NS), self._worst_lateness_ns * 15 // 16)
         if not started:
             return START_LIMIT_NS
         return max(freeze_limit_ns(fastest_interval_ns), 4 * self._worst_lateness_ns)

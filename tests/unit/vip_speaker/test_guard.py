@@ -176,9 +176,9 @@ def test_a_stop_of_both_ends_nothing(host, tmp_path):
     for _ in range(3):
         os.kill(guarded.process.pid, signal.SIGSTOP)
         os.kill(first, signal.SIGSTOP)
-        time.sleep(0.5)
+        time.sleep(1)
         os.kill(guarded.process.pid, signal.SIGCONT)
-        time.sleep(0.02)
+        time.sleep(0.15)
         os.kill(first, signal.SIGCONT)
         time.sleep(0.3)
     assert guarded.router() == first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vip_speaker.guard import MS, POSTPONEMENTS, SECOND, SECOND_LOOK_NS, START_LIMIT_NS, Heartbeat
@@ -22,12 +23,12 @@ class Clock:
         self.heartbeat = Heartbeat(START)
         self.now_ns = START
         self.beat_ns = START
-        self.frozen_at_ns = 1 << 62
+        self.frozen_at_ns = self.resumes_at_ns = 1 << 62
 
     def turn(self, late_ns: int = 0) -> bool:
         """Sleep to the guard's deadline, and `late_ns` longer, and look."""
         self.now_ns = max(self.now_ns, self.heartbeat.deadline_ns) + late_ns
-        alive_ns = min(self.now_ns, self.frozen_at_ns)
+        alive_ns = self.now_ns if self.now_ns >= self.resumes_at_ns else min(self.now_ns, self.frozen_at_ns)
         self.beat_ns = max(self.beat_ns, alive_ns - alive_ns % self.period_ns)
         return self.look()
 
@@ -52,14 +53,30 @@ def test_a_frozen_router_is_found_in_time(interval_ms, frozen_after_ms):
     assert limit_ns <= quiet_ns <= limit_ns + SECOND_LOOK_NS
 
 
-def test_a_stop_of_both_is_no_death_of_the_router():
-    """SIGSTOP of the whole group, a suspended machine: both go on, the router beats a little after the guard looks."""
+@pytest.mark.parametrize("since_look_ms", [0, 60])
+@pytest.mark.parametrize("stop_ms", [150, 500, 5_000, 3_600_000])
+def test_a_stop_of_both_is_no_death_of_the_router(stop_ms, since_look_ms):
+    """SIGSTOP of the whole group, a suspended machine: both go on, and the router beats 80 ms after the guard looks."""
     clock = Clock()
     clock.turn()
-    clock.frozen_at_ns = clock.now_ns  # stopped
-    assert not clock.turn(late_ns=5 * SECOND)
-    clock.frozen_at_ns = 1 << 62  # goes on
+    clock.frozen_at_ns = clock.now_ns + since_look_ms * MS
+    assert not clock.turn(late_ns=stop_ms * MS)
+    clock.resumes_at_ns = clock.now_ns + 80 * MS
     assert not any(clock.turn() for _ in range(100))
+
+
+def test_after_a_stop_the_guard_is_soon_as_quick_as_before():
+    clock = Clock()
+    clock.turn()
+    clock.turn(late_ns=3600 * SECOND)
+    resumed_ns = clock.now_ns
+    clock.frozen_at_ns = clock.resumes_at_ns = 1 << 62
+    while clock.now_ns < resumed_ns + 10 * SECOND:
+        assert not clock.turn()
+    clock.frozen_at_ns = clock.now_ns
+    while not clock.turn():
+        pass
+    assert clock.now_ns - clock.beat_ns <= 150 * MS
 
 
 def test_a_stop_of_both_that_ends_just_before_the_deadline_is_none_either():
