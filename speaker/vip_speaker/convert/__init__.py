@@ -100,7 +100,7 @@ def _preprocessing(statement: Statement) -> str:
         return "conditional lines are not carried over; keep those of this host, without the @"
     if keyword.startswith(("~SEQ", "~LST")):
         return "sequences are not carried over; write the lines out"
-    if any(word.startswith("$") for word in statement.words):
+    if any(word.startswith("$") or "${" in word for word in statement.words):
         return "definitions ($NAME) are not carried over; write the value out"
     return ""
 

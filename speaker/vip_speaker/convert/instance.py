@@ -18,9 +18,21 @@ from vip_speaker.convert.config import Note, Statement
 _DEFAULT_PRIORITY = 100
 # spec's fields in the order in which a person reads them.
 _ORDER = (
-    "addresses interfaces virtualRouterID version advertisementInterval priority preempt preemptDelay authentication "
-    "transport unicastPeers virtualMAC announcements track"
-).split()
+    "addresses",
+    "interfaces",
+    "virtualRouterID",
+    "version",
+    "advertisementInterval",
+    "priority",
+    "preempt",
+    "preemptDelay",
+    "authentication",
+    "transport",
+    "unicastPeers",
+    "virtualMAC",
+    "announcements",
+    "track",
+)
 # What is so anyway, and needs no word.
 _ALREADY_SO = frozenset({"state", "accept", "preempt", "check_unicast_src", "native_ipv6", "promote_secondaries"})
 _GARP = {"garp_master_repeat": "repeat", "garp_master_delay": "delay", "garp_master_refresh": "refresh"}
