@@ -151,14 +151,20 @@ class Network:
         run("ip", "netns", "add", host.namespace)
         self.hosts[name] = host
         host.ip("link", "set", "lo", "up")
+        self.connect(host, *addresses)
+        return host
+
+    def connect(self, host: Host, *addresses: str, mac: str | None = None) -> None:
+        """Give the host its `eth0`, with `addresses`; again, when it was deleted."""
         host.ip("link", "add", "eth0", "type", "veth", "peer", "name", host.port, "netns", self.switch)
+        if mac is not None:
+            host.ip("link", "set", "eth0", "address", mac)
         host.run("sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0", "net.ipv6.conf.eth0.accept_ra=0")
         for address in addresses:
             host.ip("addr", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
         run("ip", "-n", self.switch, "link", "set", host.port, "master", "br0", "up")
         host.ip("link", "set", "eth0", "up")
-        wait_for(lambda: "LOWER_UP" in host.ip("link", "show", "eth0"), what=f"{name}'s link is up")
-        return host
+        wait_for(lambda: "LOWER_UP" in host.ip("link", "show", "eth0"), what=f"{host.name}'s link is up")
 
     def unplug(self, host: Host) -> None:
         """Pull the cable: the host sees its carrier go."""

@@ -277,7 +277,7 @@ class KubeVrrp(Peer):
     def document(self, name: str = "web") -> dict[str, Any]:
         """The state file of one VIP; empty while there is none."""
         try:
-            loaded: dict[str, Any] = json.loads((self.state / f"{name}.json").read_text())
+            loaded: dict[str, Any] = json.loads((self.state / f"{name}.vip.json").read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return {}
         return loaded

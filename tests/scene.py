@@ -1,0 +1,138 @@
+"""What every interop test stands on: two routers' hosts, two clients, tcpdump, and the judges of who holds the VIP."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.capture import Capture
+from tests.netns import Host, Network, wait_for
+from tests.peers import KINDS, KubeVrrp, Peer, VirtualRouter
+from tests.probe import Probe
+from tests.watch import Asker, Holders
+
+VIP4, VIP6 = "192.168.137.200", "fd00:137::200"
+ADDRESS = {
+    "first": "192.168.137.201",
+    "second": "192.168.137.202",
+    "client": "192.168.137.10",
+    "other": "192.168.137.11",
+}
+ADDRESS6 = {name: address.replace("192.168.137.", "fd00:137::") for name, address in ADDRESS.items()}
+
+V3 = VirtualRouter(addresses=(f"{VIP4}/32",), interval_ms=100)
+V3_IPV6 = V3.with_(addresses=("fe80::137:200/64", f"{VIP6}/64"))
+V2 = VirtualRouter(addresses=(f"{VIP4}/32",), version=2)
+V2_PASS = V2.with_(password="1111")
+
+#: An unannounced overlap: a deposed keepalived or FRR needs this long at most, on a busy machine, to let go.
+LETTING_GO_MS = 150
+#: A planned overlap of ours: 50 ms + 5 ms per address after the successor's first advertisement; a busy machine adds.
+HANDING_OVER_MS = 200
+
+
+@dataclass
+class Scene:
+    """The hosts, the witness and the judges of one test."""
+
+    network: Network
+    first: Host
+    second: Host
+    client: Host
+    other: Host
+    capture: Capture
+    holders4: Holders
+    holders6: Holders
+    asker4: Asker
+    asker6: Asker
+    began_ns: int = field(default_factory=time.monotonic_ns)
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def peer(self, kind: str, host: Host, *routers: VirtualRouter, **options: Any) -> Peer:
+        """A router that is closed with the scene; not started yet."""
+        peer = KINDS[kind](host, *routers, **options)
+        self._stack.callback(peer.close)
+        return peer
+
+    def ours(self, host: Host, *routers: VirtualRouter, **options: Any) -> KubeVrrp:
+        """Ours, started."""
+        peer = KubeVrrp(host, *routers, **options)
+        self._stack.callback(peer.close)
+        peer.start()
+        return peer
+
+    def probe(self, *, ipv6: bool = False, cold: bool = False) -> Probe:
+        """A client's probe: the warm and the cold client are two hosts."""
+        return Probe(self.other if cold else self.client, VIP6 if ipv6 else VIP4, cold=cold)
+
+    def judges(self, ipv6: bool) -> tuple[Holders, Asker]:
+        """Holders and asker of one family's VIP."""
+        return (self.holders6, self.asker6) if ipv6 else (self.holders4, self.asker4)
+
+    def wait_holder(self, host: Host, *, ipv6: bool = False, timeout: float = 20) -> None:
+        """Until `host` alone holds the VIP."""
+        holders, _ = self.judges(ipv6)
+        wait_for(lambda: holders.now == {host.name}, what=f"{holders.address} on {host.name} alone", timeout=timeout)
+
+    def stays(self, host: Host, *, seconds: float, ipv6: bool = False) -> None:
+        """For `seconds` from now `host` alone holds the VIP, without one moment's change."""
+        holders, _ = self.judges(ipv6)
+        since = time.monotonic_ns()
+        time.sleep(seconds)
+        assert holders.spells(since_ns=since)[0][0] == {host.name}, holders.spells(since_ns=since)
+        assert len(holders.spells(since_ns=since)) == 1, holders.spells(since_ns=since)
+
+    def mark(self) -> Mark:
+        """This moment, for `never_two` and `longest_none`."""
+        return Mark(time.monotonic_ns(), time.time())
+
+    def never_two(self, *, since: Mark | None = None, overlap_ms: float = HANDING_OVER_MS, doubles: int = 0) -> None:
+        """No question was answered by two hosts, and no two hosts held a VIP for longer than a hand-over takes."""
+        since_ns = since.monotonic_ns if since else self.began_ns
+        for holders, asker in (self.judges(False), self.judges(True)):
+            twice = [who for when, who in list(asker.answers) if when >= since_ns and len(who) > 1]
+            assert len(twice) <= doubles, f"{asker.address}: {len(twice)} questions had two answers: {twice[:5]}"
+            longest = holders.longest(holders=2, since_ns=since_ns)
+            assert longest <= overlap_ms, f"{holders.address} on two hosts: {holders.spells(since_ns=since_ns)}"
+
+    def longest_none(self, *, since: Mark, ipv6: bool = False) -> float:
+        """The longest time in milliseconds without a holder."""
+        return self.judges(ipv6)[0].longest(holders=0, since_ns=since.monotonic_ns)
+
+    def eventually(self, condition: Callable[[], object], what: str, *, timeout: float = 20) -> None:
+        """Until the condition is true."""
+        wait_for(condition, what=what, timeout=timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment, on the clock of the judges and on that of tcpdump."""
+
+    monotonic_ns: int
+    time: float
+
+
+@contextlib.contextmanager
+def scene(*, ip_forward: int = 0) -> Iterator[Scene]:
+    """A fresh network with nothing started on the routers' hosts."""
+    with contextlib.ExitStack() as stack:
+        network = stack.enter_context(Network())
+        hosts = {name: network.host(name, f"{ADDRESS[name]}/24", f"{ADDRESS6[name]}/64") for name in ADDRESS}
+        for name in ("first", "second"):
+            hosts[name].run("sysctl", "-qw", f"net.ipv4.ip_forward={ip_forward}")
+        routers = [hosts["first"], hosts["second"]]
+        judges = [
+            stack.enter_context(judge)
+            for judge in (
+                Capture(hosts["client"]),
+                Holders(VIP4, routers),
+                Holders(VIP6, routers),
+                Asker(hosts["other"], VIP4),
+                Asker(hosts["other"], VIP6),
+            )
+        ]
+        inner = stack.enter_context(contextlib.ExitStack())
+        yield Scene(network, *hosts.values(), *judges, _stack=inner)  # type: ignore[arg-type]
