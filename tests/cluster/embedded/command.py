@@ -1,0 +1,63 @@
+"""Programs run to their end, with what they said in the error when they fail; waiting for a condition."""
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+CACHE = REPOSITORY / ".cache"
+
+
+class CommandFailedError(RuntimeError):
+    """A program ended with another status than 0; the text holds its arguments and what it printed."""
+
+    def __init__(self, argv: tuple[str, ...], status: int, output: str) -> None:
+        super().__init__(f"{' '.join(argv)}\nended with {status}: {output.strip()}")
+        self.status = status
+        self.output = output
+
+
+def run(
+    *argv: str,
+    stdin: str | Path = "",
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 300,
+) -> str:
+    """What the program printed on its standard output; `stdin` is text, or the file to read from.
+
+    Raises CommandFailedError when it fails.
+    """
+    with contextlib.ExitStack() as stack:
+        source = {"stdin": stack.enter_context(stdin.open("rb"))} if isinstance(stdin, Path) else {"input": stdin}
+        done = subprocess.run(
+            argv, **source, env=env, timeout=timeout_s, capture_output=True, text=True, check=False
+        )
+    if done.returncode != 0:
+        raise CommandFailedError(argv, done.returncode, done.stderr + done.stdout)
+    return done.stdout
+
+
+def succeeds(*argv: str) -> bool:
+    """Whether the program ends with status 0."""
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
+def wait_for(
+    condition: Callable[[], object], *, what: str, limit_s: float = 60, interval_s: float = 0.1
+) -> None:
+    """Poll until `condition` gives something true; TimeoutError names `what` and the last answer."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        answer = condition()
+        if answer:
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {limit_s:g} s (last answer: {answer!r})")
+        time.sleep(interval_s)
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    print(f"\033[1mcluster:\033[0m {text}", flush=True)
