@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.cluster.embedded.command import CACHE, REPOSITORY, run, say
+from tests.cluster.embedded.command import CACHE, REPOSITORY, locked, run, say
 
 SOURCES = REPOSITORY / "tests" / "controlplane"
 COMPONENTS = (
@@ -84,6 +84,11 @@ def _go(what: str, *argv: str, **env: str) -> None:
 
 def build() -> Path:
     """The folder with one name per component and `helm`; builds what is not there yet."""
+    with locked("binaries"):
+        return _build()
+
+
+def _build() -> Path:
     version = kubernetes_version()
     digest = hashlib.sha256(_linker_flags(version).encode())
     for name in ("go.mod", "go.sum", "main.go"):

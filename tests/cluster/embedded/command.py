@@ -1,9 +1,10 @@
 """Programs run to their end, with what they said in the error when they fail; waiting for a condition."""
 
 import contextlib
+import fcntl
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -56,6 +57,15 @@ def wait_for(
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {limit_s:g} s (last answer: {answer!r})")
         time.sleep(interval_s)
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Only one process at a time works on what `name` stands for; others wait."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def say(text: str) -> None:

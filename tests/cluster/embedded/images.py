@@ -17,12 +17,13 @@ APPLETS = ("sh", "sleep", "httpd", "wget", "nc", "cat", "echo", "ls", "ip", "hos
 def tools_archive() -> Path:
     """The pause image, which is also a small toolbox (localhost/busybox:1): the static busybox and its names."""
     program = Path(shutil.which("busybox") or BUSYBOX).read_bytes()
-    digest = hashlib.sha256(program + repr(APPLETS).encode()).hexdigest()
+    digest = hashlib.sha256(program + repr((APPLETS, "2")).encode()).hexdigest()
     archive = CACHE / "images" / f"busybox-{digest[:12]}.tar"
     if archive.exists():
         return archive
     archive.parent.mkdir(parents=True, exist_ok=True)
-    layer = _tar({"bin/busybox": program}, links={f"bin/{name}": "busybox" for name in APPLETS}, folders=("bin", "tmp"))
+    links = {f"bin/{name}": "busybox" for name in APPLETS}
+    layer = _tar({"bin/busybox": program}, links=links, folders={"bin": 0o755, "tmp": 0o1777})
     configuration = json.dumps(
         {
             "architecture": _architecture(),
@@ -44,12 +45,14 @@ def _architecture() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
-def _tar(files: dict[str, bytes], links: dict[str, str] | None = None, folders: tuple[str, ...] = ()) -> bytes:
+def _tar(
+    files: dict[str, bytes], *, links: dict[str, str] | None = None, folders: dict[str, int] | None = None
+) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name in folders:
+        for name, mode in (folders or {}).items():
             entry = tarfile.TarInfo(name)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            entry.type, entry.mode = tarfile.DIRTYPE, mode
             tar.addfile(entry)
         for name, content in files.items():
             entry = tarfile.TarInfo(name)

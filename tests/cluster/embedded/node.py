@@ -152,6 +152,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
             "authorization": {"mode": "Webhook"},
             "tlsCertFile": f"{INSIDE}/kubelet.crt",
             "tlsPrivateKeyFile": f"{INSIDE}/kubelet.key",
+            # no name service runs here: nothing answers there, so lookups fail at once instead of timing out
+            "clusterDNS": ["127.0.0.1"],
             "clusterDomain": "cluster.local",
             "healthzPort": 10248,
             "oomScoreAdj": 0,
