@@ -3,6 +3,6 @@
 `Cluster` is what others use; the modules below it each know one thing. Nothing is left on the host after `down`.
 """
 
-from tests.cluster.embedded.cluster import Cluster
+from tests.cluster.embedded.cluster import Cluster, remove_abandoned
 
-__all__ = ["Cluster"]
+__all__ = ["Cluster", "remove_abandoned"]

@@ -143,7 +143,9 @@ def _build_secrets() -> Iterator[list[str]]:
         del settings["find-links"]  # a folder of this machine is not there in the build
     with tempfile.TemporaryDirectory() as scratch:
         configuration = Path(scratch) / "pip.conf"
-        configuration.write_text("\n".join(["[global]", *(f"{key} = {value}" for key, value in settings.items())]) + "\n")
+        configuration.write_text(
+            "\n".join(["[global]", *(f"{key} = {value}" for key, value in settings.items())]) + "\n"
+        )
         secrets = [f"--secret=id=pip,src={configuration}"]
         if certificates and Path(certificates).is_file():
             secrets.append(f"--secret=id=ca,src={certificates}")

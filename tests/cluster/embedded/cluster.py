@@ -20,7 +20,27 @@ from tests.cluster.embedded.network import CLIENT, CONTROL_PLANE, FIRST_NODE, La
 from tests.cluster.embedded.node import Node, pod_range
 
 DEFAULT_SUBNET = "192.168.137.0/24"
+CLUSTERS = CACHE / "clusters"
 MAX_NODES = 50
+
+
+def remove_abandoned() -> None:
+    """Remove the clusters of this checkout whose owner, the process that started them, has ended without doing so."""
+    for record in CLUSTERS.glob("*/cluster.json"):
+        owner = json.loads(record.read_text())["owner"]
+        if owner is not None and owner != _process_mark(owner["pid"]):
+            say(f"removing {record.parent.name}, which its owner left behind")
+            Cluster(record.parent.name).down()
+
+
+def _process_mark(pid: int) -> dict[str, Any] | None:
+    """What tells this process from every other, also from a later one with the same ID; None when there is none."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return {"pid": pid, "start": after_name[19], "boot": boot}
 
 
 class Cluster:
@@ -30,12 +50,14 @@ class Cluster:
     (its folder has a record) goes on with that one.
     """
 
-    def __init__(self, name: str, nodes: int = 3, *, subnet: str = DEFAULT_SUBNET) -> None:
+    def __init__(self, name: str, nodes: int = 3, *, subnet: str = DEFAULT_SUBNET, outlives: bool = False) -> None:
+        """`outlives`: the cluster goes on when this process ends, and only `down` removes it."""
         assert 1 <= nodes <= MAX_NODES
         self.name = name
-        self.folder = CACHE / "clusters" / name
+        self.folder = CLUSTERS / name
         self._record = self.folder / "cluster.json"
-        record: dict[str, Any] = {"nodes": nodes, "subnet": subnet, "port": 0, "owner": os.getpid()}
+        owner = None if outlives else _process_mark(os.getpid())
+        record: dict[str, Any] = {"nodes": nodes, "subnet": subnet, "port": 0, "owner": owner}
         if self._record.exists():
             record = json.loads(self._record.read_text())
         self._settings = record
@@ -73,10 +95,14 @@ class Cluster:
         for node in self.nodes:
             run("ip", "-n", self._control.netns, "route", "add", pod_range(node.index), "via", node.address)
         authority = Authority(self._control.folder / "pki")
-        control = ControlPlane(self._control, authority, address=self.lan.address(CONTROL_PLANE), port=self._settings["port"])
+        control = ControlPlane(
+            self._control, authority, address=self.lan.address(CONTROL_PLANE), port=self._settings["port"]
+        )
         self._control.power_on()
         control.prepare()
-        authority.kubeconfig(self.kubeconfig, server=f"https://127.0.0.1:{control.port}", user="admin", group="system:masters")
+        authority.kubeconfig(
+            self.kubeconfig, server=f"https://127.0.0.1:{control.port}", user="admin", group="system:masters"
+        )
         self._say(f"network and certificates are there; starting the control plane and {len(self.nodes)} nodes")
         control.start_forwarder()
 
@@ -228,7 +254,9 @@ class Cluster:
 
     def _control_plane(self) -> ControlPlane:
         authority = Authority(self._control.folder / "pki")
-        return ControlPlane(self._control, authority, address=self.lan.address(CONTROL_PLANE), port=self._settings["port"])
+        return ControlPlane(
+            self._control, authority, address=self.lan.address(CONTROL_PLANE), port=self._settings["port"]
+        )
 
     def _routes(self, node: Node) -> dict[str, str]:
         return {pod_range(other.index): other.address for other in self.nodes if other is not node}

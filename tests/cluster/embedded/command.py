@@ -32,9 +32,7 @@ def run(
     """
     with contextlib.ExitStack() as stack:
         source = {"stdin": stack.enter_context(stdin.open("rb"))} if isinstance(stdin, Path) else {"input": stdin}
-        done = subprocess.run(
-            argv, **source, env=env, timeout=timeout_s, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(argv, **source, env=env, timeout=timeout_s, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise CommandFailedError(argv, done.returncode, done.stderr + done.stdout)
     return done.stdout
@@ -45,9 +43,7 @@ def succeeds(*argv: str) -> bool:
     return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 
-def wait_for(
-    condition: Callable[[], object], *, what: str, limit_s: float = 60, interval_s: float = 0.1
-) -> None:
+def wait_for(condition: Callable[[], object], *, what: str, limit_s: float = 60, interval_s: float = 0.1) -> None:
     """Poll until `condition` gives something true; TimeoutError names `what` and the last answer."""
     deadline = time.monotonic() + limit_s
     while True:

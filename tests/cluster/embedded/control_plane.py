@@ -56,9 +56,7 @@ class ControlPlane:
         self._authority.issue("apiserver-kubelet", user="kube-apiserver-kubelet", group="system:masters")
         run("openssl", "genrsa", "-out", str(pki / "service-accounts.key"), "2048")
         for component in ("kube-controller-manager", "kube-scheduler"):
-            self._authority.kubeconfig(
-                pki / f"{component}.kubeconfig", server=self.server, user=f"system:{component}"
-            )
+            self._authority.kubeconfig(pki / f"{component}.kubeconfig", server=self.server, user=f"system:{component}")
         (self.machine.folder / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))
 
     def start_api(self) -> None:

@@ -86,7 +86,9 @@ class Node:
             "--root-dir=/var/lib/kubelet", "--cert-dir=/var/lib/kubelet/pki",
             f"--hostname-override={self.name}", f"--node-ip={self.address}",
         )  # fmt: skip
-        self.machine.start("kube-proxy", "kube-proxy", f"--config={INSIDE}/kube-proxy.json", f"--hostname-override={self.name}")
+        self.machine.start(
+            "kube-proxy", "kube-proxy", f"--config={INSIDE}/kube-proxy.json", f"--hostname-override={self.name}"
+        )
 
     def _containerd_ready(self) -> bool:
         if not self.machine.running("containerd"):

@@ -35,7 +35,9 @@ def check() -> None:
     if not os.access("/sys/fs/cgroup", os.W_OK) or not _cgroups_writable():
         raise CannotRunError("/sys/fs/cgroup cannot be written: in a container, start it with --privileged")
     if str(REPOSITORY).startswith(HIDDEN):
-        raise CannotRunError(f"the checkout is in {REPOSITORY}, which the nodes cover with folders of their own: move it")
+        raise CannotRunError(
+            f"the checkout is in {REPOSITORY}, which the nodes cover with folders of their own: move it"
+        )
     memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
     if int(memory.split()[1]) < LEAST_MEMORY_KIB:
         raise CannotRunError(f"the test cluster needs 2 GiB of free memory ({memory})")
@@ -46,7 +48,11 @@ def _packages() -> None:
     # Debian's root has the sbin folders on PATH; other shells may not
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     missing = sorted(
-        {package for name, package in NEEDED.items() if not (Path(name).exists() if "/" in name else shutil.which(name, path=path))}
+        {
+            package
+            for name, package in NEEDED.items()
+            if not (Path(name).exists() if "/" in name else shutil.which(name, path=path))
+        }
     )
     if not missing:
         return
