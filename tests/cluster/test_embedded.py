@@ -1,6 +1,5 @@
 """The test cluster itself: what it must be able to do for the other tests, and that it leaves nothing behind."""
 
-import os
 import secrets
 import subprocess
 import sys
@@ -9,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.embedded import Cluster, cgroups, remove_abandoned
+from tests.cluster.embedded.command import CommandFailedError, run, succeeds
 from tests.cluster.embedded.node import Node
-from tests.cluster.embedded.command import CommandFailedError, run, succeeds, wait_for
+from tests.netns import wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -78,7 +78,7 @@ def test_pods_answer_through_their_service_from_every_node_and_from_a_pod(cluste
     names = {pod["metadata"]["name"] for pod in pods(cluster, "app=web")}
     for node in cluster.nodes:
         # kube-proxy writes its rules up to a second after the pods are ready
-        wait_for(lambda node=node: fetch(node, f"http://{web}/") in names, what=f"an answer on {node.name}", limit_s=30)
+        wait_for(lambda node=node: fetch(node, f"http://{web}/") in names, what=f"an answer on {node.name}", timeout=30)
     assert cluster.kubectl("exec", "deployment/web", "--", "wget", "-qO-", f"http://{web}/").strip() in names
     assert "serving" in cluster.kubectl("logs", "deployment/web")
 
@@ -110,7 +110,7 @@ def test_a_host_network_pod_has_two_capabilities_and_the_node_s_addresses(cluste
             ready = [pod for pod in found if pod["status"].get("containerStatuses", [{}])[0].get("ready")]
             return ready if len(ready) == len(cluster.nodes) else []
 
-        wait_for(running, what="a pod on every node", limit_s=120)
+        wait_for(running, what="a pod on every node", timeout=120)
         for pod in running():
             log = cluster.kubectl("logs", pod["metadata"]["name"])
             assert cluster.node(pod["spec"]["nodeName"]).address in log
@@ -141,7 +141,7 @@ def test_the_client_reaches_a_node_until_its_link_is_cut(cluster):
 
 
 def test_pods_live_on_while_the_api_server_is_down(cluster, web):
-    wait_for(lambda: fetch(cluster.nodes[0], f"http://{web}/"), what="an answer of the service", limit_s=30)
+    wait_for(lambda: fetch(cluster.nodes[0], f"http://{web}/"), what="an answer of the service", timeout=30)
     cluster.stop_api()
     try:
         with pytest.raises(CommandFailedError):
@@ -180,6 +180,13 @@ def test_a_node_that_lost_power_is_noticed_and_comes_back_with_its_pods(cluster)
     cluster.kubectl("delete", "deployment", "stay", "--wait=false")
 
 
+FOLDERS_OF_KUBERNETES = (
+    "/var/lib/kubelet", "/var/lib/cni", "/var/lib/containerd", "/run/containerd", "/var/log/pods", "/var/log/containers",
+    "/opt/containerd", "/run/xtables.lock",
+)  # fmt: skip
+KERNEL_SETTINGS = ("vm/overcommit_memory", "kernel/panic", "net/ipv4/ip_forward")
+
+
 def traces() -> dict[str, set[str]]:
     """What a cluster could leave on this machine, without what other clusters and tests of it own."""
     processes = set()
@@ -188,16 +195,15 @@ def traces() -> dict[str, set[str]]:
             processes.add(entry.read_text().replace("\0", " "))
         except OSError:
             continue
-    watched = ("/var/lib/kubelet", "/var/lib/cni", "/var/lib/containerd", "/run/containerd", "/var/log/pods", "/var/log/containers", "/opt/containerd", "/run/xtables.lock")  # fmt: skip
     return {
-        "namespaces": set(os.listdir("/run/netns")) if Path("/run/netns").exists() else set(),
+        "namespaces": {path.name for path in Path("/run/netns").glob("*")},
         "mounts": {line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()},
         "cgroups": {str(path) for path in Path("/sys/fs/cgroup").glob("*/*") if path.is_dir()},
         "processes": processes,
         "links": set(run("ip", "-o", "link").splitlines()),
-        "folders": {path for path in watched if Path(path).exists()},
-        "settings": {f"{path}={path.read_text()}" for path in (Path("/proc/sys/vm/overcommit_memory"), Path("/proc/sys/kernel/panic"), Path("/proc/sys/net/ipv4/ip_forward"))},
-    }  # fmt: skip
+        "folders": {path for path in FOLDERS_OF_KUBERNETES if Path(path).exists()},
+        "settings": {f"{name}={Path('/proc/sys', name).read_text()}" for name in KERNEL_SETTINGS},
+    }
 
 
 def left_of(name: str, folder: Path, before: dict[str, set[str]]) -> dict[str, set[str]]:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.cluster.embedded import preflight
 from tests.cluster.embedded.command import CACHE, REPOSITORY, locked, run, say
 
 TARGETS = ("operator", "speaker")
@@ -115,10 +116,8 @@ def _ensure_base() -> None:
     say("making a Debian with Python as the base of the images (about a minute, then kept)")
     with tempfile.TemporaryDirectory(dir=STORAGE) as scratch:
         root = Path(scratch) / "root"
-        run(
-            "unshare", "--mount", "nice", "debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", "bookworm", str(root),
-            timeout_s=1800,
-        )  # fmt: skip
+        variant = ("--variant=minbase", f"--include={BASE_PACKAGES}")
+        run("unshare", "--mount", "nice", "debootstrap", *variant, "bookworm", str(root), timeout_s=1800)
         for name in PRUNED:
             shutil.rmtree(root / name, ignore_errors=True)
             (root / name).mkdir(parents=True)
@@ -160,3 +159,11 @@ def _size_over_base(archive: Path) -> int:
         assert manifest is not None
         layers = json.load(manifest)[0]["Layers"]
         return sum(tar.getmember(os.path.normpath(name)).size for name in layers[base_layers:])
+
+
+if __name__ == "__main__":
+    preflight.check()
+    for image in build_all().values():
+        print(
+            f"{image.reference}  {image.size_over_base / 1e6:.1f} MB over its base  {image.archive.relative_to(REPOSITORY)}"
+        )

@@ -1,9 +1,12 @@
 """`Cluster`: a whole Kubernetes in one machine, from its start to nothing being left of it."""
 
+import contextlib
+import functools
 import ipaddress
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +16,12 @@ from typing import Any, Self
 
 from tests.cluster.embedded import binaries, cgroups, images, preflight
 from tests.cluster.embedded.certificates import Authority
-from tests.cluster.embedded.command import CACHE, run, say, wait_for
+from tests.cluster.embedded.command import CACHE, run, say
 from tests.cluster.embedded.control_plane import ControlPlane, free_port
 from tests.cluster.embedded.machine import Machine
 from tests.cluster.embedded.network import CLIENT, CONTROL_PLANE, FIRST_NODE, Lan
 from tests.cluster.embedded.node import Node, pod_range
+from tests.netns import Host, wait_for
 
 DEFAULT_SUBNET = "192.168.137.0/24"
 CLUSTERS = CACHE / "clusters"
@@ -41,6 +45,10 @@ def _process_mark(pid: int) -> dict[str, Any] | None:
         return None
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return {"pid": pid, "start": after_name[19], "boot": boot}
+
+
+def _is_empty(netns: str) -> bool:
+    return not run("ip", "netns", "pids", netns)
 
 
 class Cluster:
@@ -143,8 +151,14 @@ class Cluster:
         """End what still runs in the cluster's namespaces, such as a capture that a test left."""
         for netns in self.lan.namespaces():
             for pid in run("ip", "netns", "pids", netns).split():
-                run("sh", "-c", f"kill -9 {pid} 2>/dev/null || true")
-            wait_for(lambda netns=netns: not run("ip", "netns", "pids", netns), what=f"{netns} is empty")
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            wait_for(functools.partial(_is_empty, netns), what=f"{netns} is empty")
+
+    @property
+    def runs(self) -> bool:
+        """Whether every machine of it is on."""
+        return self.exists and all(each.pid for each in (self._control, *(node.machine for node in self.nodes)))
 
     @property
     def exists(self) -> bool:
@@ -177,6 +191,10 @@ class Cluster:
         """`kubectl apply` of objects."""
         return self.kubectl("apply", "-f", "-", stdin="\n---\n".join(json.dumps(each) for each in objects))
 
+    def host(self, name: str) -> Host:
+        """A host of the link (`client`, or a node's name) as the tests' probes and captures want it."""
+        return Host(self.lan, name)
+
     @property
     def environment(self) -> dict[str, str]:
         """The environment in which kubectl, helm and the Kubernetes client find this cluster."""
@@ -194,7 +212,7 @@ class Cluster:
         """The node of this name."""
         return next(node for node in self.nodes if node.name == name)
 
-    def wait_ready(self, *names: str, limit_s: float = 120) -> None:
+    def wait_ready(self, *names: str, timeout: float = 120) -> None:
         """Wait until these nodes (all, when none is named) are Ready."""
         wanted = set(names) or {node.name for node in self.nodes}
         condition = "{range .items[*]}{.metadata.name}={.status.conditions[?(@.type=='Ready')].status} {end}"
@@ -203,7 +221,7 @@ class Cluster:
             answer = self.kubectl("get", "nodes", "-o", f"jsonpath={condition}")
             return wanted <= {entry.partition("=")[0] for entry in answer.split() if entry.endswith("=True")}
 
-        wait_for(ready, what=f"{', '.join(sorted(wanted))} Ready", limit_s=limit_s, interval_s=0.3)
+        wait_for(ready, what=f"{', '.join(sorted(wanted))} Ready", timeout=timeout, poll=0.3)
 
     def cut_link(self, node: str, *, silently: bool = False) -> None:
         """Pull the node's cable; silently: its carrier stays and the switch forwards nothing."""

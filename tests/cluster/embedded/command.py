@@ -1,10 +1,9 @@
-"""Programs run to their end, with what they said in the error when they fail; waiting for a condition."""
+"""Programs run to their end, with what they said in the error when they fail; one process at a time; progress."""
 
 import contextlib
 import fcntl
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -41,18 +40,6 @@ def run(
 def succeeds(*argv: str) -> bool:
     """Whether the program ends with status 0."""
     return subprocess.run(argv, capture_output=True, check=False).returncode == 0
-
-
-def wait_for(condition: Callable[[], object], *, what: str, limit_s: float = 60, interval_s: float = 0.1) -> None:
-    """Poll until `condition` gives something true; TimeoutError names `what` and the last answer."""
-    deadline = time.monotonic() + limit_s
-    while True:
-        answer = condition()
-        if answer:
-            return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {limit_s:g} s (last answer: {answer!r})")
-        time.sleep(interval_s)
 
 
 @contextlib.contextmanager

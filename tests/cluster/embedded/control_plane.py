@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from tests.cluster.embedded.certificates import Authority
-from tests.cluster.embedded.command import run, wait_for
+from tests.cluster.embedded.command import run
 from tests.cluster.embedded.machine import INSIDE, Machine
+from tests.netns import wait_for
 
 SERVICE_RANGE = "10.96.0.0/16"
 SECURE_PORT = 6443
@@ -85,7 +86,7 @@ class ControlPlane:
             f"--audit-policy-file={INSIDE}/audit-policy.json", "--audit-log-path=/var/log/audit.log",
             "--audit-log-mode=blocking",
         )  # fmt: skip
-        wait_for(self._ready, what="the API server is ready", limit_s=120)
+        wait_for(self._ready, what="the API server is ready", timeout=120)
 
     def start_controllers(self) -> None:
         """Start controller manager and scheduler; the API server must be ready."""

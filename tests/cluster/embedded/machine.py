@@ -9,7 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.cluster.embedded.command import run, succeeds, wait_for
+from tests.cluster.embedded.command import run, succeeds
+from tests.netns import wait_for
 
 BOOT = Path(__file__).with_name("machine_boot.py")
 NETNS_FOLDER = Path("/run/netns")
@@ -35,7 +36,7 @@ class Machine:
         try:
             pid = int(self._pid_file.read_text())
             # the process ID may have been given to another process since: ours is in our network namespace
-            if os.path.samefile(f"/proc/{pid}/ns/net", NETNS_FOLDER / self.netns):
+            if Path(f"/proc/{pid}/ns/net").samefile(NETNS_FOLDER / self.netns):
                 return pid
         except (OSError, ValueError):
             pass
@@ -58,7 +59,7 @@ class Machine:
         pid = self.pid
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: self.pid is None, what=f"{self.hostname} is off", interval_s=0.02)
+            wait_for(lambda: self.pid is None, what=f"{self.hostname} is off", poll=0.02)
         self._pid_file.unlink(missing_ok=True)
 
     def _enter(self, *, network: bool = True) -> list[str]:
@@ -102,7 +103,7 @@ class Machine:
         """Send the signal to a started program and wait for its end."""
         inside_pid = (self.folder / "pids" / name).read_text().strip()
         succeeds(*self.command("kill", f"-{how}", inside_pid))
-        wait_for(lambda: not self.running(name), what=f"{name} on {self.hostname} ended", limit_s=30)
+        wait_for(lambda: not self.running(name), what=f"{name} on {self.hostname} ended", timeout=30)
 
     def signal(self, name: str, how: str) -> None:
         """Send a signal, such as STOP or CONT, to a started program."""

@@ -22,6 +22,7 @@ class Lan:
         self.name = name
         self.subnet = subnet
         self.netns = f"{name}-lan"
+        self.prefix = name  # what tests.netns.Host asks of a network
 
     def address(self, number: int) -> str:
         """The IPv4 address of a host number."""
@@ -39,7 +40,8 @@ class Lan:
         """Make the bridge; the gateway's addresses are on it, so that hosts can have a default route."""
         run("ip", "netns", "add", self.netns)
         run("ip", "-n", self.netns, "link", "set", "lo", "up")
-        run("ip", "-n", self.netns, "link", "add", BRIDGE, "type", "bridge", "forward_delay", "0", "stp_state", "0", "mcast_snooping", "0")  # fmt: skip
+        bridge = ("forward_delay", "0", "stp_state", "0", "mcast_snooping", "0")
+        run("ip", "-n", self.netns, "link", "add", BRIDGE, "type", "bridge", *bridge)
         self._address(self.netns, BRIDGE, GATEWAY)
 
     def plug_in(self, host: str, number: int, *, forward: bool = False) -> None:
@@ -87,6 +89,7 @@ class Lan:
         return sorted(path.name for path in folder.glob(f"{self.name}-*")) if folder.exists() else []
 
     def _address(self, netns: str, device: str, number: int) -> None:
-        run("ip", "-n", netns, "address", "add", f"{self.address(number)}/{self.subnet.prefixlen}", "broadcast", "+", "dev", device)  # fmt: skip
-        run("ip", "-n", netns, "address", "add", f"{self.address6(number)}/{UNIQUE_LOCAL.prefixlen}", "dev", device, "nodad")  # fmt: skip
+        here = ("ip", "-n", netns, "address", "add", "dev", device)
+        run(*here, f"{self.address(number)}/{self.subnet.prefixlen}", "broadcast", "+")
+        run(*here, f"{self.address6(number)}/{UNIQUE_LOCAL.prefixlen}", "nodad")
         run("ip", "-n", netns, "link", "set", device, "up")

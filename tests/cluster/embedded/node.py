@@ -5,9 +5,10 @@ from pathlib import Path
 
 from tests.cluster.embedded import cgroups
 from tests.cluster.embedded.certificates import Authority
-from tests.cluster.embedded.command import run, wait_for
+from tests.cluster.embedded.command import run
 from tests.cluster.embedded.machine import INSIDE, Machine
 from tests.cluster.embedded.network import Lan
+from tests.netns import wait_for
 
 CNI_PLUGINS = "/usr/lib/cni"
 PAUSE_IMAGE = "localhost/pause:1"
@@ -70,9 +71,10 @@ class Node:
         """Write what the kubelet and kube-proxy need to reach the API server."""
         names = (f"DNS:{self.name}", f"IP:{self.address}")
         folder = self.machine.folder
-        authority.kubeconfig(folder / "kubelet.kubeconfig", server=server, user=f"system:node:{self.name}", group="system:nodes")  # fmt: skip
+        identity = {"user": f"system:node:{self.name}", "group": "system:nodes"}
+        authority.kubeconfig(folder / "kubelet.kubeconfig", server=server, **identity)
         authority.kubeconfig(folder / "kube-proxy.kubeconfig", server=server, user="system:kube-proxy")
-        certificate, key = authority.issue(f"{self.name}-serving", user=f"system:node:{self.name}", group="system:nodes", names=names)  # fmt: skip
+        certificate, key = authority.issue(f"{self.name}-serving", names=names, **identity)
         for source, target in ((certificate, "kubelet.crt"), (key, "kubelet.key"), (authority.certificate, "ca.crt")):
             (folder / target).write_bytes(source.read_bytes())
         (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
@@ -164,7 +166,9 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
             "nodeStatusUpdateFrequency": "4s",
             "nodeLeaseDurationSeconds": 20,
             # the disk and the memory are this machine's, and so are their shortages
-            "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%", "nodefs.inodesFree": "1%"},
+            "evictionHard": {
+                "memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%", "nodefs.inodesFree": "1%",
+            },
             "imageGCHighThresholdPercent": 100,
             "imageGCLowThresholdPercent": 99,
             "maxPods": 60,
