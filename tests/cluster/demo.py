@@ -106,18 +106,19 @@ def cut_the_master(cluster: Cluster) -> None:
         except BaseException:
             cluster.restore_link(cut)
             raise
-    say(
-        f"the longest silence the client saw: {failover.silence_ms:.0f} ms ({failover.lost} of {failover.sent} requests)"
-    )
+    say(f"the longest silence the client saw: {seen(failover)}")
     say(f"putting the cable of {cut} back")
     with Probe(cluster.host("client"), ADDRESS) as way_back:
         cluster.restore_link(cut)
         wait_for(lambda: master(cluster) == cut, what=f"{cut} is MASTER again", timeout=60, poll=0.1)
         time.sleep(1)
         print(table(cluster))
-    say(
-        f"the longest silence on the way back: {way_back.silence_ms:.0f} ms ({way_back.lost} of {way_back.sent} requests)"
-    )
+    say(f"the longest silence on the way back: {seen(way_back)}")
+
+
+def seen(probe: Probe) -> str:
+    """What a client noticed, in words."""
+    return f"{probe.silence_ms:.0f} ms ({probe.lost} of {probe.sent} requests had no answer)"
 
 
 def master(cluster: Cluster) -> str:
@@ -139,10 +140,10 @@ The cluster goes on running. To look further:
   export KUBECONFIG={cluster.kubeconfig} PATH={cluster.binaries}:$PATH
   kubectl get vip -o wide --watch
   kubectl describe vip web
-  ip netns exec {cluster.client_namespace} ping {ADDRESS}            a client on the nodes' link
-  ip netns exec {node.netns} ip address show eth0        what {node.name} has (its namespace; {node.name} is {node.address})
-  ip netns exec {cluster.lan.netns} tcpdump -nvi lan vrrp        every advertisement on the link
-  ip -n {cluster.lan.netns} link set {node.name} down            pull {node.name}'s cable (and `up` again)
+  ip netns exec {cluster.client_namespace} ping {ADDRESS}    # from a client on the nodes' link
+  ip netns exec {node.netns} ip address show eth0    # what {node.name} ({node.address}) holds
+  ip netns exec {cluster.lan.netns} tcpdump -nvi lan vrrp    # every advertisement
+  ip -n {cluster.lan.netns} link set {node.name} down    # pull {node.name}'s cable; `up` puts it back
 
 Logs of kubelet, containerd and the API server: {cluster.folder}/*/log
 make demo-down removes everything.

@@ -181,8 +181,8 @@ def test_a_node_that_lost_power_is_noticed_and_comes_back_with_its_pods(cluster)
 
 
 FOLDERS_OF_KUBERNETES = (
-    "/var/lib/kubelet", "/var/lib/cni", "/var/lib/containerd", "/run/containerd", "/var/log/pods", "/var/log/containers",
-    "/opt/containerd", "/run/xtables.lock",
+    "/var/lib/kubelet", "/var/lib/cni", "/var/lib/containerd", "/run/containerd", "/var/log/pods",
+    "/var/log/containers", "/opt/containerd", "/run/xtables.lock",
 )  # fmt: skip
 KERNEL_SETTINGS = ("vm/overcommit_memory", "kernel/panic", "net/ipv4/ip_forward")
 

@@ -164,6 +164,5 @@ def _size_over_base(archive: Path) -> int:
 if __name__ == "__main__":
     preflight.check()
     for image in build_all().values():
-        print(
-            f"{image.reference}  {image.size_over_base / 1e6:.1f} MB over its base  {image.archive.relative_to(REPOSITORY)}"
-        )
+        size = f"{image.size_over_base / 1e6:.1f} MB over its base"
+        print(f"{image.reference}  {size}  {image.archive.relative_to(REPOSITORY)}")

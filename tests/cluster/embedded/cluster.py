@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from tests.cluster.embedded import binaries, cgroups, images, preflight
 from tests.cluster.embedded.certificates import Authority
@@ -21,7 +21,7 @@ from tests.cluster.embedded.control_plane import ControlPlane, free_port
 from tests.cluster.embedded.machine import Machine
 from tests.cluster.embedded.network import CLIENT, CONTROL_PLANE, FIRST_NODE, Lan
 from tests.cluster.embedded.node import Node, pod_range
-from tests.netns import Host, wait_for
+from tests.netns import Host, Network, wait_for
 
 DEFAULT_SUBNET = "192.168.137.0/24"
 CLUSTERS = CACHE / "clusters"
@@ -193,7 +193,7 @@ class Cluster:
 
     def host(self, name: str) -> Host:
         """A host of the link (`client`, or a node's name) as the tests' probes and captures want it."""
-        return Host(self.lan, name)
+        return Host(cast(Network, self.lan), name)  # of a network it asks the prefix of its namespaces' names
 
     @property
     def environment(self) -> dict[str, str]:

@@ -167,7 +167,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
             "nodeLeaseDurationSeconds": 20,
             # the disk and the memory are this machine's, and so are their shortages
             "evictionHard": {
-                "memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%", "nodefs.inodesFree": "1%",
+                "memory.available": "50Mi", "nodefs.available": "1%",
+                "imagefs.available": "1%", "nodefs.inodesFree": "1%",
             },
             "imageGCHighThresholdPercent": 100,
             "imageGCLowThresholdPercent": 99,
