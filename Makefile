@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PEER ?= kube-vrrp
 
-.PHONY: help setup lab test lint bench format lock generate
+.PHONY: help setup lab demo demo-down images test lint bench format lock generate
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -14,6 +14,15 @@ setup: ## install what tests and lab need (Debian packages that are missing, .ve
 
 lab: setup ## the keepalived walk-through on two hosts; PEER=keepalived or PEER=frr puts that on the second
 	@$(BIN)/python -m tests.lab --peer $(PEER)
+
+demo: setup ## kube-vrrp on a three-node Kubernetes of this machine: a VirtualIP, a cut, the gap a client saw
+	@$(BIN)/python -m tests.cluster.demo up
+
+demo-down: setup ## remove what `make demo` left running
+	@$(BIN)/python -m tests.cluster.demo down
+
+images: setup ## build the images of operator and speaker into .cache/images (with buildah; or use any other builder)
+	@$(BIN)/python -m tests.cluster.embedded.builder
 
 test: setup lint ## everything that is checked: lint, unit, simulation, conformance, interop
 	@$(BIN)/python -m pytest

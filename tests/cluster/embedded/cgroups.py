@@ -1,0 +1,65 @@
+"""The cgroups of a cluster: one directory under its name in every hierarchy, one inside for each node.
+
+Works on version 1 (also the hybrid layout) and, where the root of the hierarchy may be given controllers, version 2.
+"""
+
+import time
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+
+
+def _is_v2() -> bool:
+    return (ROOT / "cgroup.controllers").exists()
+
+
+def _hierarchies() -> list[Path]:
+    if _is_v2():
+        return [ROOT]
+    return sorted({path.resolve() for path in ROOT.iterdir() if path.is_dir()})
+
+
+def create(group: str) -> None:
+    """Make `group` (slashes separate levels) in every hierarchy, ready to hold pods."""
+    for hierarchy in _hierarchies():
+        parent = hierarchy
+        for level in group.split("/"):
+            if _is_v2():
+                _enable_controllers(parent)
+            child = parent / level
+            child.mkdir(exist_ok=True)
+            for setting in ("cpuset.cpus", "cpuset.mems"):
+                # version 1: a new cpuset has none, and refuses every process until it has
+                if not _is_v2() and (child / setting).exists() and not (child / setting).read_text().strip():
+                    (child / setting).write_text((parent / setting).read_text())
+            parent = child
+        if _is_v2():
+            _enable_controllers(parent)
+
+
+def _enable_controllers(group: Path) -> None:
+    for controller in (group / "cgroup.controllers").read_text().split():
+        (group / "cgroup.subtree_control").write_text(f"+{controller}")
+
+
+def remove(group: str, *, limit_s: float = 20) -> None:
+    """Remove `group` with all below it; its processes may still be dying."""
+    deadline = time.monotonic() + limit_s
+    for hierarchy in _hierarchies():
+        top = hierarchy / group
+        while top.exists():
+            try:
+                for path in sorted(top.rglob("*/"), reverse=True):
+                    path.rmdir()
+                top.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+
+def exists(group: str) -> bool:
+    """Whether anything of `group` is left."""
+    return any((hierarchy / group).exists() for hierarchy in _hierarchies())

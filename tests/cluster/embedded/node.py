@@ -1,0 +1,189 @@
+"""One node: containerd, kubelet and kube-proxy on a machine of the link."""
+
+import json
+from pathlib import Path
+
+from tests.cluster.embedded import cgroups
+from tests.cluster.embedded.certificates import Authority
+from tests.cluster.embedded.command import run
+from tests.cluster.embedded.machine import INSIDE, Machine
+from tests.cluster.embedded.network import Lan
+from tests.netns import wait_for
+
+CNI_PLUGINS = "/usr/lib/cni"
+PAUSE_IMAGE = "localhost/pause:1"
+
+
+def pod_range(index: int) -> str:
+    """The pod addresses of the node with this index, counted from 0."""
+    return f"10.244.{index + 1}.0/24"
+
+
+class Node:
+    """`name` is its name in Kubernetes; `address` and `address6` are on eth0 in the namespace `netns`."""
+
+    def __init__(self, *, name: str, index: int, number: int, lan: Lan, machine: Machine) -> None:
+        self.name = name
+        self.index = index
+        self.address = lan.address(number)
+        self.address6 = lan.address6(number)
+        self.netns = lan.netns_of(name)
+        self.machine = machine
+        self.cgroup = f"{lan.name}/{name}"
+        self._number = number
+        self._lan = lan
+
+    def exec(self, *argv: str, timeout_s: float = 120) -> str:
+        """Run a program on the node, as its root; what it printed."""
+        return self.machine.exec(*argv, timeout_s=timeout_s)
+
+    def boot(self, routes: dict[str, str]) -> None:
+        """Plug the node in, give it power and start containerd; `routes` are the pod ranges of the others."""
+        self._lan.plug_in(self.name, self._number, forward=True)
+        for destination, via in routes.items():
+            run("ip", "-n", self.netns, "route", "add", destination, "via", via)
+        cgroups.create(self.cgroup)
+        self.machine.power_on()
+        self._write_containerd_configuration()
+        self.machine.start("containerd", "containerd", f"--config={INSIDE}/containerd.toml")
+        wait_for(self._containerd_ready, what=f"containerd on {self.name} is ready")
+
+    def shut_down(self) -> None:
+        """Cut the power: every process dies at once and the link loses the host with its addresses."""
+        self._lan.unplug(self.name)
+        self.machine.power_off()
+        self._lan.remove(self.name)
+        cgroups.remove(self.cgroup)
+
+    def load_image(self, archive: Path) -> None:
+        """Import a docker-archive, unless this very file has been imported before."""
+        mark = self.machine.folder / "images" / f"{archive.stem}-{archive.stat().st_mtime_ns}"
+        if mark.exists():
+            return
+        run(
+            *self.machine.command("ctr", "--namespace=k8s.io", "images", "import", "-"),
+            stdin=archive,
+        )
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
+
+    def configure(self, authority: Authority, *, server: str) -> None:
+        """Write what the kubelet and kube-proxy need to reach the API server."""
+        names = (f"DNS:{self.name}", f"IP:{self.address}")
+        folder = self.machine.folder
+        identity = {"user": f"system:node:{self.name}", "group": "system:nodes"}
+        authority.kubeconfig(folder / "kubelet.kubeconfig", server=server, **identity)
+        authority.kubeconfig(folder / "kube-proxy.kubeconfig", server=server, user="system:kube-proxy")
+        certificate, key = authority.issue(f"{self.name}-serving", names=names, **identity)
+        for source, target in ((certificate, "kubelet.crt"), (key, "kubelet.key"), (authority.certificate, "ca.crt")):
+            (folder / target).write_bytes(source.read_bytes())
+        (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+        (folder / "kubelet.json").write_text(json.dumps(self._kubelet_configuration()))
+        (folder / "kube-proxy.json").write_text(json.dumps(self._proxy_configuration()))
+
+    def start(self) -> None:
+        """Start the kubelet and kube-proxy."""
+        self.machine.start(
+            "kubelet", "kubelet", f"--config={INSIDE}/kubelet.json", f"--kubeconfig={INSIDE}/kubelet.kubeconfig",
+            "--root-dir=/var/lib/kubelet", "--cert-dir=/var/lib/kubelet/pki",
+            f"--hostname-override={self.name}", f"--node-ip={self.address}",
+        )  # fmt: skip
+        self.machine.start(
+            "kube-proxy", "kube-proxy", f"--config={INSIDE}/kube-proxy.json", f"--hostname-override={self.name}"
+        )
+
+    def _containerd_ready(self) -> bool:
+        if not self.machine.running("containerd"):
+            raise RuntimeError(f"containerd on {self.name} ended:\n{self.machine.log('containerd')[-3000:]}")
+        try:
+            self.machine.exec("ctr", "version")
+        except RuntimeError:
+            return False
+        return True
+
+    def _write_containerd_configuration(self) -> None:
+        cni = self.machine.folder / "cni"
+        cni.mkdir(exist_ok=True)
+        # overlayfs cannot be stacked on overlayfs, where the checkout itself lives in a container's file system
+        file_system = run("stat", "--file-system", "--format=%T", str(self.machine.folder)).strip()
+        snapshotter = "native" if file_system == "overlayfs" else "overlayfs"
+        (self.machine.folder / "containerd.toml").write_text(
+            f"""version = 2
+disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.internal.v1.opt"]
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{PAUSE_IMAGE}"
+  restrict_oom_score_adj = true      # a sandbox asks for -998, which takes a right that root may lack here
+  tolerate_missing_hugetlb_controller = true
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "{snapshotter}"
+    default_runtime_name = "runc"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = false
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{CNI_PLUGINS}"
+    conf_dir = "{INSIDE}/cni"
+"""
+        )
+        bridge = {
+            "type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": False, "hairpinMode": True,
+            "ipam": {
+                "type": "host-local", "ranges": [[{"subnet": pod_range(self.index)}]], "routes": [{"dst": "0.0.0.0/0"}],
+            },
+        }  # fmt: skip
+        portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
+        (cni / "10-pods.conflist").write_text(
+            json.dumps({"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge, portmap]})
+        )
+
+    def _kubelet_configuration(self) -> dict[str, object]:
+        return {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "failCgroupV1": False,
+            "failSwapOn": False,
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": f"/{self.cgroup}",
+            "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
+            "resolvConf": f"{INSIDE}/resolv.conf",
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": f"{INSIDE}/ca.crt"},
+            },
+            "authorization": {"mode": "Webhook"},
+            "tlsCertFile": f"{INSIDE}/kubelet.crt",
+            "tlsPrivateKeyFile": f"{INSIDE}/kubelet.key",
+            # no name service runs here: nothing answers there, so lookups fail at once instead of timing out
+            "clusterDNS": ["127.0.0.1"],
+            "clusterDomain": "cluster.local",
+            "healthzPort": 10248,
+            "oomScoreAdj": 0,
+            "serializeImagePulls": False,
+            # a dead node is noticed in 20 s instead of 40, so that tests need not wait longer than they must
+            "nodeStatusUpdateFrequency": "4s",
+            "nodeLeaseDurationSeconds": 20,
+            # the disk and the memory are this machine's, and so are their shortages
+            "evictionHard": {
+                "memory.available": "50Mi", "nodefs.available": "1%",
+                "imagefs.available": "1%", "nodefs.inodesFree": "1%",
+            },
+            "imageGCHighThresholdPercent": 100,
+            "imageGCLowThresholdPercent": 99,
+            "maxPods": 60,
+        }  # fmt: skip
+
+    @staticmethod
+    def _proxy_configuration() -> dict[str, object]:
+        return {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "clientConnection": {"kubeconfig": f"{INSIDE}/kube-proxy.kubeconfig"},
+            "mode": "iptables",
+            "clusterCIDR": "10.244.0.0/16",
+            "oomScoreAdj": 0,
+            # 0 leaves these sysctls alone: they are not writable in a network namespace
+            "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+        }
