@@ -66,9 +66,7 @@ class Api:
         """Server-side apply of the speaker DaemonSet in the operator's namespace."""
         name = manifest["metadata"]["name"]
         body = {**manifest, "metadata": {**manifest["metadata"], "namespace": self.namespace}}
-        return self._apply(
-            f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets/{name}", body, FIELD_MANAGER
-        )
+        return self._apply(f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets/{name}", body, FIELD_MANAGER)
 
     def _apply(self, path: str, body: Mapping[str, Any], manager: str) -> dict[str, Any]:
         query = {"fieldManager": manager, "force": "true"}
@@ -151,7 +149,5 @@ class Api:
         )
         content = response.read()
         if not 200 <= response.status < 300:
-            raise ApiException(
-                status=response.status, reason=response.reason, body=content.decode(errors="replace")
-            )
+            raise ApiException(status=response.status, reason=response.reason, body=content.decode(errors="replace"))
         return dict(json.loads(content))

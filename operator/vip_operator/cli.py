@@ -48,12 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vip-operator", description=__doc__)
     parser.add_argument("command", nargs="?", choices=("run", "release"), default="run")
     parser.add_argument("--namespace", default=os.environ.get("POD_NAMESPACE", "kube-vrrp"))
-    parser.add_argument(
-        "--speaker-template", default="kube-vrrp-speaker", help="ConfigMap with daemonset.yaml"
-    )
-    parser.add_argument(
-        "--lease", default="kube-vrrp-operator", help="the Lease that is held for every write"
-    )
+    parser.add_argument("--speaker-template", default="kube-vrrp-speaker", help="ConfigMap with daemonset.yaml")
+    parser.add_argument("--lease", default="kube-vrrp-operator", help="the Lease that is held for every write")
     parser.add_argument("--metrics-port", type=int, default=7472, help="0: no metrics")
     parser.add_argument("--health-port", type=int, default=8080, help="0: no health endpoint")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
@@ -73,9 +69,7 @@ def _configuration() -> client.Configuration:
 def _run(options: argparse.Namespace, api: Api, configuration: client.Configuration) -> int:
     store = Store(config_map=options.speaker_template)
     holder = f"{os.environ.get('POD_NAME', socket.gethostname())}_{os.getpid()}"
-    loop = Loop(
-        api, store, Lease(api, name=options.lease, holder=holder), config_map=options.speaker_template
-    )
+    loop = Loop(api, store, Lease(api, name=options.lease, holder=holder), config_map=options.speaker_template)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

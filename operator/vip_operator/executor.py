@@ -90,9 +90,7 @@ class Executor:
         for event in change.events:
             logger.info("%s %s: %s", change.vip, event.reason, event.message)
             try:
-                self._api.create_event(
-                    body, kind=event.type, reason=event.reason, message=event.message, at=at
-                )
+                self._api.create_event(body, kind=event.type, reason=event.reason, message=event.message, at=at)
             except Exception as error:
                 logger.warning("an Event about %s was not written: %s", change.vip, error)
 

@@ -27,9 +27,7 @@ GIVE_BACK_AFTER_S = 2.0
 class Lease:
     """Used by one thread."""
 
-    def __init__(
-        self, api: Api, *, name: str, holder: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, api: Api, *, name: str, holder: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._api, self._name, self._holder, self._clock = api, name, holder, clock
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{api.namespace}/leases"
         self._renewed_at: float | None = None

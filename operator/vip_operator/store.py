@@ -109,9 +109,7 @@ class Store:
             cluster_uid=cluster_uid,
             vips=tuple(sorted(self._parsed(objects[VIPS]), key=lambda v: v.name)),
             nodes={
-                b["metadata"]["name"]: Node.from_object(
-                    b, renewed_at=extra.renewed_at.get(b["metadata"]["name"])
-                )
+                b["metadata"]["name"]: Node.from_object(b, renewed_at=extra.renewed_at.get(b["metadata"]["name"]))
                 for b in objects[NODES]
             },
             pods=tuple(p for p in pods if p is not None),

@@ -39,9 +39,7 @@ class EndlessBackoff:
             delay = min(delay * 2, 10.0)
 
 
-def registry(
-    store: Store, poke: Callable[[], None], login: Callable[[], kopf.ConnectionInfo]
-) -> kopf.OperatorRegistry:
+def registry(store: Store, poke: Callable[[], None], login: Callable[[], kopf.ConnectionInfo]) -> kopf.OperatorRegistry:
     """Handlers for all five resources, the login and the settings."""
     handlers = kopf.OperatorRegistry()
 

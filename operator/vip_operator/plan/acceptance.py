@@ -44,9 +44,7 @@ def refusals(world: World) -> dict[str, Refusal]:
             if taken is None:
                 claimed.update(dict.fromkeys(ips, vip.name))
             else:
-                refusal = Refusal(
-                    reason="AddressConflict", message=f"{taken} belongs to VirtualIP {claimed[taken]}"
-                )
+                refusal = Refusal(reason="AddressConflict", message=f"{taken} belongs to VirtualIP {claimed[taken]}")
         if refusal is not None:
             result[vip.name] = refusal
     return result
@@ -56,9 +54,7 @@ def _alone(vip: Vip, world: World) -> Refusal | None:
     spec = vip.spec
     if spec is None:
         return Refusal(reason="Invalid", message="; ".join(str(p) for p in vip.problems)[:1024])
-    owners = [
-        n for n in world.nodes.values() if admitted(n.name, spec, world) and group_top(spec, n) == OWNER
-    ]
+    owners = [n for n in world.nodes.values() if admitted(n.name, spec, world) and group_top(spec, n) == OWNER]
     if len(owners) > 1:
         names = ", ".join(sorted(n.name for n in owners)[:3])
         return Refusal(

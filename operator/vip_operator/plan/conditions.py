@@ -87,9 +87,7 @@ def events(conditions: Iterable[Condition], vip: Vip, master: str | None) -> tup
             # The first "all is well" of a new object says nothing; later ones end a trouble that was an
             # Event.
             if former and former.get("status") != good:
-                result.append(
-                    Event(type="Normal", reason=condition.reason, message=condition.message[:MAX_MESSAGE])
-                )
+                result.append(Event(type="Normal", reason=condition.reason, message=condition.message[:MAX_MESSAGE]))
         elif (former.get("status"), former.get("reason")) != (condition.status, condition.reason):
             kind = "Normal" if condition.reason in EXPECTED else "Warning"
             result.append(Event(type=kind, reason=condition.reason, message=condition.message[:MAX_MESSAGE]))
@@ -244,8 +242,6 @@ def _listed(s: Situation, nodes: Iterable[str]) -> str:
     for node in sorted(nodes):
         entry = s.vip.entries.get(node)
         if entry is not None and entry.report is not None:
-            parts.append(
-                f"{node}: {entry.report.state}" + (f", {entry.report.reason}" if entry.report.reason else "")
-            )
+            parts.append(f"{node}: {entry.report.state}" + (f", {entry.report.reason}" if entry.report.reason else ""))
     more = f"; and {len(parts) - SHOWN_NODES} more" if len(parts) > SHOWN_NODES else ""
     return "; ".join(parts[:SHOWN_NODES]) + more

@@ -60,9 +60,7 @@ def plan(world: World) -> Plan:
         rechecks.append(SEVERAL_MASTERS_RECHECK_S if len(situation.masters) > 1 else None)
     if rollout.delete is not None:
         changes.append(rollout.delete)
-    return Plan(
-        changes=tuple(changes), recheck_after_s=min((r for r in rechecks if r is not None), default=None)
-    )
+    return Plan(changes=tuple(changes), recheck_after_s=min((r for r in rechecks if r is not None), default=None))
 
 
 def _assignments(world: World, refused: Mapping[str, Refusal]) -> dict[str, _Assignment]:
@@ -77,9 +75,7 @@ def _assignments(world: World, refused: Mapping[str, Refusal]) -> dict[str, _Ass
             result[vip.name] = _Assignment(priorities={})
         elif vip.name in refused or vip.spec is None:
             # What was carried out before goes on; a document that was never accepted starts nothing.
-            result[vip.name] = _Assignment(
-                priorities={n: p for n, p in _given(vip).items() if n in world.nodes}
-            )
+            result[vip.name] = _Assignment(priorities={n: p for n, p in _given(vip).items() if n in world.nodes})
         else:
             own = _top(_given(vip))
             others = first_choices - Counter([own] if own is not None else [])

@@ -132,7 +132,5 @@ def _waited_too_long(node: str, world: World) -> bool:
 
 def _masterships(node: str, world: World) -> int:
     return sum(
-        1
-        for v in world.vips
-        if (e := v.entries.get(node)) and e.report is not None and e.report.state == MASTER
+        1 for v in world.vips if (e := v.entries.get(node)) and e.report is not None and e.report.state == MASTER
     )

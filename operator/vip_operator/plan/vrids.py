@@ -55,18 +55,14 @@ def decide(
             (
                 other.name
                 for other in vips
-                if other.name != vip.name
-                and holders.get(other.name) == vrid
-                and _share_link(vip, other, accepted)
+                if other.name != vip.name and holders.get(other.name) == vrid and _share_link(vip, other, accepted)
             ),
             None,
         )
 
     wants = {v.name: accepted[v.name].virtual_router_id for v in vips}
     in_use = [v for v in vips if v.virtual_router_id is not None]
-    in_use.sort(
-        key=lambda v: (wants[v.name] is None, wants[v.name] not in (None, v.virtual_router_id), *v.seniority)
-    )
+    in_use.sort(key=lambda v: (wants[v.name] is None, wants[v.name] not in (None, v.virtual_router_id), *v.seniority))
     for vip in in_use:
         assert vip.virtual_router_id is not None
         other = rival(vip, vip.virtual_router_id)
@@ -161,6 +157,4 @@ def _share_link(a: Vip, b: Vip, specs: Mapping[str, VirtualIPSpec]) -> bool:
     if known:
         return any(x == y for x, y in known)
     literal = not any(c in name for name in (*one.interfaces, *two.interfaces) for c in "*?[")
-    return not (
-        literal and one.interfaces and two.interfaces and not set(one.interfaces) & set(two.interfaces)
-    )
+    return not (literal and one.interfaces and two.interfaces and not set(one.interfaces) & set(two.interfaces))

@@ -61,6 +61,7 @@ class Node:
 
     @classmethod
     def from_object(cls, body: Mapping[str, Any], *, renewed_at: datetime | None = None) -> Node:
+        """From the API's Node."""
         conditions = _mapping(body.get("status")).get("conditions") or ()
         return cls(
             name=body["metadata"]["name"],
@@ -94,9 +95,7 @@ class SpeakerPod:
             name=metadata["name"],
             uid=metadata["uid"],
             node=node,
-            ready=any(
-                c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ()
-            ),
+            ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ()),
             deleting="deletionTimestamp" in metadata,
             template_hash=_mapping(metadata.get("annotations")).get(TEMPLATE_HASH_ANNOTATION),
             created_at=parse_time(metadata.get("creationTimestamp")),
@@ -136,6 +135,7 @@ class DaemonSet:
 
     @classmethod
     def from_object(cls, body: Mapping[str, Any], *, refusal: str | None = None) -> DaemonSet:
+        """From the API's DaemonSet."""
         metadata = body["metadata"]
         owners = metadata.get("ownerReferences") or ()
         return cls(
@@ -227,6 +227,7 @@ class Vip:
 
     @classmethod
     def from_object(cls, body: Mapping[str, Any]) -> Vip:
+        """From the API's VirtualIP."""
         metadata, status = body["metadata"], _mapping(body.get("status"))
         parsed = parse_document(body)
         spec = parsed.spec if isinstance(parsed, VirtualIP) else None
@@ -315,7 +316,5 @@ class World:
         """Whether what `node` reported last can be believed: the node is Ready and its speaker runs."""
         known = self.nodes.get(node)
         return (
-            known is not None
-            and known.ready
-            and any(p.node == node and p.ready and not p.deleting for p in self.pods)
+            known is not None and known.ready and any(p.node == node and p.ready and not p.deleting for p in self.pods)
         )
