@@ -1,4 +1,4 @@
-"""`vip-operator`: run the operator, or (`release`) have every node release its VIPs before an uninstall."""
+"""`vip-operator`: run the operator, or one of the chart's jobs (`release`, `apply`, `check`)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 
 import kopf
 from kubernetes import client, config
 from prometheus_client import start_http_server
 
-from vip_operator import health, release, watch
+from vip_operator import chart_jobs, health, watch
 from vip_operator.api import Api
 from vip_operator.lease import Lease
 from vip_operator.loop import Loop
@@ -39,21 +40,27 @@ def main(arguments: list[str] | None = None) -> int:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
     configuration = _configuration()
     api = Api(configuration, namespace=options.namespace)
-    if options.command == "release":
-        return release.run(api, config_map=options.speaker_template, timeout_s=options.timeout)
+    match options.command:
+        case "release":
+            return chart_jobs.release(api, config_map=options.speaker_template, timeout_s=options.timeout)
+        case "apply":
+            return chart_jobs.apply(api, file=options.file, timeout_s=options.timeout)
+        case "check":
+            return chart_jobs.check(api, config_map=options.speaker_template, timeout_s=options.timeout)
     return _run(options, api, configuration)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vip-operator", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=("run", "release"), default="run")
+    parser.add_argument("command", nargs="?", choices=("run", "release", "apply", "check"), default="run")
     parser.add_argument("--namespace", default=os.environ.get("POD_NAMESPACE", "kube-vrrp"))
     parser.add_argument("--speaker-template", default="kube-vrrp-speaker", help="ConfigMap with daemonset.yaml")
     parser.add_argument("--lease", default="kube-vrrp-operator", help="the Lease that is held for every write")
     parser.add_argument("--metrics-port", type=int, default=7472, help="0: no metrics")
     parser.add_argument("--health-port", type=int, default=8080, help="0: no health endpoint")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
-    parser.add_argument("--timeout", type=float, default=25.0, help="release: seconds to wait at most")
+    parser.add_argument("--timeout", type=float, default=25.0, help="of a job: seconds to wait at most")
+    parser.add_argument("--file", type=Path, help="apply: the manifests")
     return parser
 
 
