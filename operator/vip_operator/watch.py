@@ -77,9 +77,8 @@ def configure(settings: kopf.OperatorSettings) -> None:
 
 def connection(configuration: Any) -> kopf.ConnectionInfo:
     """Kopf's credentials from the client's, to be asked for again before a projected token expires."""
-    if configuration.refresh_api_key_hook is not None:
-        configuration.refresh_api_key_hook(configuration)
-    scheme, _, token = (configuration.get_api_key_with_prefix("authorization") or "").partition(" ")
+    authorization = configuration.auth_settings().get("BearerToken", {}).get("value") or ""
+    scheme, _, token = authorization.partition(" ")
     return kopf.ConnectionInfo(
         server=configuration.host,
         ca_path=configuration.ssl_ca_cert,
