@@ -2,6 +2,6 @@
 
 import sys
 
-from vip_speaker.agent.cli import main
+from vip_speaker.agent.main import main
 
 sys.exit(main())

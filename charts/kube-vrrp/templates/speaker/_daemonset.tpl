@@ -50,6 +50,7 @@ spec:
             - --config=/run/kube-vrrp/desired
             - --state-dir=/run/kube-vrrp/state
             - --node=$(NODE_NAME)
+            - --grace={{ sub .terminationGracePeriodSeconds 3 }}
             - --log-level={{ .logLevel }}
           env:
             - name: NODE_NAME
