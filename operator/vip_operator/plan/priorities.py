@@ -69,6 +69,9 @@ def assign(vip: Vip, spec: VirtualIPSpec, nodes: Sequence[Node], *, preference: 
             key=lambda n, former=former: (-former.get(n, 0), preference(n)),  # type: ignore[misc]
         )
         pending.append((group, order))
+    for group, order in pending:
+        if order and not any(n in result for n in group.nodes) and group.top not in result.values():
+            result[order.pop(0)] = group.top  # before a higher group counts down into it
     step = 1 if len(nodes) > MANY_NODES else 2
     for group, order in pending:
         for node in order:
@@ -83,8 +86,10 @@ def _groups(spec: VirtualIPSpec, nodes: Sequence[Node]) -> list[_Group]:
     for node in nodes:
         tops.setdefault(group_top(spec, node), []).append(node.name)
     ordered = sorted(tops, reverse=True)
-    floors = [*ordered[1:], 0]
-    return [_Group(top=t, floor=f, nodes=tuple(tops[t])) for t, f in zip(ordered, floors, strict=True)]
+    return [
+        _Group(top=top, floor=floor, nodes=tuple(tops[top]))
+        for top, floor in zip(ordered, [*ordered[1:], 0], strict=False)
+    ]
 
 
 def _without_doubles(priorities: dict[str, int]) -> dict[str, int]:

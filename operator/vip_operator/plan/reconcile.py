@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vip_api.model import VirtualIPSpec
@@ -31,6 +31,9 @@ class _Assignment:
 
 def plan(world: World) -> Plan:
     """Everything that is to change now. Planning the world that results gives no further change."""
+    if not world.nodes:
+        return Plan(changes=())  # the operator itself runs on a node: this is not what the cluster is like
+    world = replace(world, vips=tuple(_with_adopted_priorities(v, world) for v in world.vips))
     changes: list[Change] = []
     if (daemon_set := speakers.daemon_set(world)) is not None:
         changes.append(daemon_set)
@@ -61,6 +64,19 @@ def plan(world: World) -> Plan:
     if rollout.delete is not None:
         changes.append(rollout.delete)
     return Plan(changes=tuple(changes), recheck_after_s=min((r for r in rechecks if r is not None), default=None))
+
+
+def _with_adopted_priorities(vip: Vip, world: World) -> Vip:
+    """A VIP that lost its status while its speakers run it: their priorities are the given ones."""
+    if not vrids.is_adoptable(vip, world):
+        return vip
+    entries = {
+        node: replace(entry, priority=entry.report.effective_priority)
+        if entry.priority is not None and entry.report is not None and entry.report.takes_part
+        else entry
+        for node, entry in vip.entries.items()
+    }
+    return replace(vip, entries=entries)
 
 
 def _assignments(world: World, refused: Mapping[str, Refusal]) -> dict[str, _Assignment]:

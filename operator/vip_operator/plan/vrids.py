@@ -95,9 +95,11 @@ def decide(
 
 def _allocate(vip: Vip, world: World, nodes: frozenset[str], rival: object) -> Decision:
     assert callable(rival)
-    adopted = reported(vip)
-    if adopted is not None and rival(vip, adopted) is None:
-        return Decision(vrid=adopted)
+    running = reported(vip)
+    if running is not None and not is_adoptable(vip, world):
+        return Decision(vrid=None, listening=True)
+    if running is not None and rival(vip, running) is None:
+        return Decision(vrid=running)
     if not has_listened(vip, world, nodes):
         return Decision(vrid=None, listening=True)
     heard: set[int] = set()
@@ -128,6 +130,16 @@ def reported(vip: Vip) -> int | None:
         if e.report is not None and e.report.takes_part and e.report.virtual_router_id is not None
     )
     return min(votes, key=lambda vrid: (-votes[vrid], vrid)) if votes else None
+
+
+def is_adoptable(vip: Vip, world: World) -> bool:
+    """Whether this VIP lost its status and its speakers have said what they run: all that can, or long enough."""
+    if vip.virtual_router_id is not None or vip.spec is None or vip.spec.virtual_router_id is not None:
+        return False
+    if reported(vip) is None:
+        return False
+    serving = [e for n, e in vip.entries.items() if e.priority is not None and world.reporting(n)]
+    return all(e.report is not None for e in serving) or world.now - vip.created_at >= LISTENING_LIMIT
 
 
 def has_listened(vip: Vip, world: World, nodes: frozenset[str]) -> bool:
