@@ -1,0 +1,153 @@
+"""The few calls that the operator makes, as plain mappings, over the `kubernetes` client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kubernetes import client
+
+from vip_operator.store import CONFIG_MAPS, DAEMON_SETS, NODES, PODS, VIPS
+
+GROUP_VERSION = "kube-vrrp.io/v1alpha1"
+PLURAL = "virtualips"
+RESOURCE = f"/apis/{GROUP_VERSION}/{PLURAL}"
+FIELD_MANAGER = "kube-vrrp-operator"
+APPLY = "application/apply-patch+yaml"
+TIMEOUTS_S = (5, 30)
+"""To connect, and to read an answer."""
+
+EVENTS_NAMESPACE = "default"
+"""Events of cluster-scoped objects are accepted nowhere else."""
+
+ApiException = client.ApiException
+NOT_FOUND = 404
+CONFLICT = 409
+
+
+class Api:
+    """Every method raises `ApiException` or an error of urllib3."""
+
+    def __init__(self, configuration: client.Configuration, *, namespace: str) -> None:
+        configuration.retries = False
+        self.namespace = namespace
+        self._client = client.ApiClient(configuration)
+
+    def list(self, kind: str, *, config_map: str) -> tuple[list[dict[str, Any]], int]:
+        """All objects of a kind, and the resource version of the list."""
+        here = f"/namespaces/{self.namespace}"
+        path, query = {
+            VIPS: (RESOURCE, {}),
+            NODES: ("/api/v1/nodes", {}),
+            PODS: (f"/api/v1{here}/pods", {}),
+            DAEMON_SETS: (f"/apis/apps/v1{here}/daemonsets", {}),
+            CONFIG_MAPS: (f"/api/v1{here}/configmaps", {"fieldSelector": f"metadata.name={config_map}"}),
+        }[kind]
+        answer = self.request("GET", path, query=query)
+        version = answer["metadata"].get("resourceVersion", "0")
+        return answer["items"], int(version) if version.isdigit() else 0
+
+    def apply_status(self, name: str, uid: str, status: Mapping[str, Any]) -> dict[str, Any]:
+        """Server-side apply of a VirtualIP's status; a conflict (409) if the object is another one by now."""
+        return self._apply_status(name, {"name": name, "uid": uid}, status, FIELD_MANAGER)
+
+    def clear_entry(self, name: str, field_manager: str) -> dict[str, Any]:
+        """Give up everything in the status that `field_manager` owns."""
+        return self._apply_status(name, {"name": name}, {}, field_manager)
+
+    def _apply_status(
+        self, name: str, metadata: Mapping[str, Any], status: Mapping[str, Any], manager: str
+    ) -> dict[str, Any]:
+        body = {"apiVersion": GROUP_VERSION, "kind": "VirtualIP", "metadata": metadata, "status": status}
+        return self._apply(f"{RESOURCE}/{name}/status", body, manager)
+
+    def apply_daemon_set(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Server-side apply of the speaker DaemonSet in the operator's namespace."""
+        name = manifest["metadata"]["name"]
+        body = {**manifest, "metadata": {**manifest["metadata"], "namespace": self.namespace}}
+        return self._apply(f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets/{name}", body, FIELD_MANAGER)
+
+    def _apply(self, path: str, body: Mapping[str, Any], manager: str) -> dict[str, Any]:
+        query = {"fieldManager": manager, "force": "true"}
+        return self.request("PATCH", path, query=query, body=body, content_type=APPLY)
+
+    def delete_pod(self, name: str, uid: str) -> None:
+        """Delete exactly this pod, with its own grace period."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{name}"
+        self.request("DELETE", path, body={"preconditions": {"uid": uid}})
+
+    def create_event(self, vip: Mapping[str, Any], *, kind: str, reason: str, message: str, at: str) -> None:
+        """An Event about a VirtualIP."""
+        metadata = vip["metadata"]
+        body = {
+            "metadata": {"generateName": f"{metadata['name'][:200]}.", "namespace": EVENTS_NAMESPACE},
+            "involvedObject": {
+                "apiVersion": GROUP_VERSION,
+                "kind": "VirtualIP",
+                "name": metadata["name"],
+                "uid": metadata["uid"],
+            },
+            "type": kind,
+            "reason": reason,
+            "message": message,
+            "source": {"component": FIELD_MANAGER},
+            "firstTimestamp": at,
+            "lastTimestamp": at,
+            "count": 1,
+        }
+        self.request("POST", f"/api/v1/namespaces/{EVENTS_NAMESPACE}/events", body=body)
+
+    def cluster_uid(self) -> str:
+        """The uid of kube-system, which stands for the cluster."""
+        return str(self.request("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"])
+
+    def node_lease(self, node: str) -> dict[str, Any]:
+        """The lease that a node's kubelet renews."""
+        return self.request("GET", f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}")
+
+    def refused_pods(self) -> str | None:
+        """What the latest Event says about DaemonSet pods that could not be created; None if there is
+        none.
+        """
+        query = {"fieldSelector": "involvedObject.kind=DaemonSet,reason=FailedCreate"}
+        items = self.request("GET", f"/api/v1/namespaces/{self.namespace}/events", query=query)["items"]
+        latest = max(items, key=lambda e: e.get("lastTimestamp") or "", default=None)
+        message = str(latest.get("message", "")) if latest else ""
+        return message if "forbidden" in message else None
+
+    def resource_is_served(self) -> bool:
+        """Whether the CRD is installed."""
+        try:
+            answer = self.request("GET", f"/apis/{GROUP_VERSION}")
+        except ApiException as error:
+            if error.status == NOT_FOUND:
+                return False
+            raise
+        return any(r.get("name") == PLURAL for r in answer.get("resources") or ())
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+    ) -> dict[str, Any]:
+        """One call with JSON both ways; the generated methods turn every answer into objects and back."""
+        response = self._client.call_api(
+            *self._client.param_serialize(
+                method=method,
+                resource_path=path,
+                query_params=list((query or {}).items()),
+                header_params={"Accept": "application/json", "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            ),
+            _request_timeout=TIMEOUTS_S,
+        )
+        content = response.read()
+        if not 200 <= response.status < 300:
+            raise ApiException(status=response.status, reason=response.reason, body=content.decode(errors="replace"))
+        return dict(json.loads(content))

@@ -1,0 +1,141 @@
+"""The one reconcile loop: wait until something changed, plan, carry out. Level-triggered, in one thread."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from datetime import datetime
+
+from vip_operator.api import Api, ApiException
+from vip_operator.executor import Executor
+from vip_operator.lease import Lease
+from vip_operator.metrics import LAST_PLAN, PLANS, ConditionGauge
+from vip_operator.plan import Plan, World, plan
+from vip_operator.plan.conditions import masters
+from vip_operator.store import KINDS, Extra, Store, renewal
+
+logger = logging.getLogger(__name__)
+
+COALESCE_S = 0.02
+"""Waits this long for more of the same burst; a state change is to show within 300 ms."""
+RELIST_S = 300.0
+"""kopf loses deletions across a 410."""
+LEASE_RETRY_S = 2.0
+REFUSAL_CHECK_S = 5.0
+"""How often to ask why pods are missing, while they are."""
+ERROR_RETRY_S = 2.0
+
+
+class Loop:
+    """`run` ends only after `stop`, or with an exception that is our own bug."""
+
+    def __init__(self, api: Api, store: Store, lease: Lease, *, config_map: str) -> None:
+        self._api, self._store, self._lease, self._config_map = api, store, lease, config_map
+        self._executor = Executor(api, store)
+        self._changed = threading.Condition()
+        self._dirty = True
+        self._stopped = False
+        self._extra = Extra()
+        self._refusal_checked_at = float("-inf")
+        self._conditions = ConditionGauge()
+        self.beat_at = time.monotonic()
+        self.listed = threading.Event()
+
+    def poke(self) -> None:
+        """Something changed. From any thread."""
+        with self._changed:
+            self._dirty = True
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """End `run` after the change at hand."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Plan until stopped."""
+        cluster_uid, relist_at, wait_s = "", float("-inf"), 0.0
+        while self._wait(wait_s):
+            try:
+                if time.monotonic() >= relist_at:
+                    cluster_uid = cluster_uid or self._api.cluster_uid()
+                    self._relist()
+                    relist_at = time.monotonic() + RELIST_S * random.uniform(0.8, 1.2)  # noqa: S311 jitter
+                wait_s = min(self._once(cluster_uid), relist_at - time.monotonic())
+            except (ApiException, OSError) as error:
+                logger.warning("try again in %g s: %s", ERROR_RETRY_S, error)
+                wait_s = ERROR_RETRY_S
+        self._lease.give_back()
+
+    def _wait(self, seconds: float) -> bool:
+        """Until poked, or `seconds` passed; then a little longer for the rest of the burst. False once
+        stopped.
+        """
+        with self._changed:
+            self.beat_at = time.monotonic()
+            deadline = time.monotonic() + max(0.0, min(seconds, 60.0))
+            while not self._dirty and not self._stopped and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+            if self._dirty and not self._stopped:
+                self._changed.wait_for(lambda: self._stopped, COALESCE_S)
+            self._dirty = False
+            return not self._stopped
+
+    def _relist(self) -> None:
+        for kind in KINDS:
+            bodies, version = self._api.list(kind, config_map=self._config_map)
+            self._store.replace(kind, bodies, version=version)
+        self.listed.set()
+
+    def _once(self, cluster_uid: str) -> float:
+        """One plan and its execution; returns the seconds until the next is due without a poke."""
+        self._look_up_refusal()
+        world = self._store.world(cluster_uid=cluster_uid, extra=self._extra)
+        if self._look_up_leases(world):
+            world = self._store.world(cluster_uid=cluster_uid, extra=self._extra)
+        with PLANS.time():
+            planned = plan(world)
+        LAST_PLAN.set_to_current_time()
+        self._show(world)
+        waits = [planned.recheck_after_s, self._carry_out(planned), self._lease.give_back_if_idle()]
+        if self._store.missing_pods():
+            waits.append(REFUSAL_CHECK_S)
+        return min((w for w in waits if w is not None), default=RELIST_S)
+
+    def _carry_out(self, planned: Plan) -> float | None:
+        if not planned.changes:
+            return self._executor.carry_out(())
+        if not self._lease.take():
+            logger.info("another operator holds the lease; waiting")
+            return LEASE_RETRY_S
+        return self._executor.carry_out(planned.changes)
+
+    def _look_up_leases(self, world: World) -> bool:
+        """Only where several nodes say MASTER does it matter which of them still reach the API."""
+        doubtful = {e.node for v in world.vips if len(m := masters(v)) > 1 for e in m}
+        renewed: dict[str, datetime] = {}
+        for node in sorted(doubtful):
+            try:
+                moment = renewal(self._api.node_lease(node))
+            except ApiException as error:
+                logger.warning("the lease of node %s cannot be read: %s", node, error.reason)
+                continue
+            if moment is not None:
+                renewed[node] = moment
+        self._extra.renewed_at = renewed
+        return bool(doubtful)
+
+    def _look_up_refusal(self) -> None:
+        if not self._store.missing_pods():
+            self._extra.refusal = None
+        elif time.monotonic() - self._refusal_checked_at >= REFUSAL_CHECK_S:
+            self._refusal_checked_at = time.monotonic()
+            self._extra.refusal = self._api.refused_pods()
+
+    def _show(self, world: World) -> None:
+        self._conditions.show(
+            {(v.name, kind): str(c.get("status")) for v in world.vips for kind, c in v.conditions.items()}
+        )

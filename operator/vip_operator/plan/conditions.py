@@ -1,0 +1,247 @@
+"""The four conditions of a VirtualIP: Accepted, Ready, Degraded, SplitBrain. Reasons are constants that never
+change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from vip_operator.plan.acceptance import Refusal
+from vip_operator.plan.changes import Event
+from vip_operator.plan.participation import lacks_link
+from vip_operator.plan.vrids import Decision
+from vip_operator.plan.world import FAULT, MASTER, Entry, Vip, World
+
+ANOTHER_MASTER = "AnotherMaster"
+"""The reason code of a speaker that is MASTER and keeps hearing another one."""
+
+REPORT_DELAY = timedelta(seconds=2)
+"""A speaker whose node reaches the API has reported a change of state after this time."""
+
+MAX_MESSAGE = 1024
+"""Long enough for a few nodes; the status of a large cluster must not grow with its troubles."""
+
+SHOWN_NODES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What the conditions of one VirtualIP are judged from."""
+
+    vip: Vip
+    world: World
+    refusal: Refusal | None
+    assigned: Mapping[str, int]
+    unplaced: tuple[str, ...]
+    vrid: Decision
+    masters: tuple[Entry, ...]
+    eligible: int
+    stalled: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One condition without its times."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+def judge(situation: Situation) -> tuple[Condition, ...]:
+    """All four, in the order in which they are read."""
+    return _accepted(situation), _ready(situation), _degraded(situation), _split_brain(situation)
+
+
+def stamped(conditions: Iterable[Condition], vip: Vip, now: datetime) -> list[dict[str, Any]]:
+    """As in the API: `lastTransitionTime` moves only where the status flips."""
+    result = []
+    for condition in conditions:
+        former = vip.conditions.get(condition.type, {})
+        flipped = former.get("status") != condition.status
+        since = now.strftime("%Y-%m-%dT%H:%M:%SZ") if flipped else former.get("lastTransitionTime")
+        result.append(
+            {
+                "type": condition.type,
+                "status": condition.status,
+                "reason": condition.reason,
+                "message": condition.message[:MAX_MESSAGE],
+                "observedGeneration": vip.generation,
+                "lastTransitionTime": since,
+            }
+        )
+    return result
+
+
+def events(conditions: Iterable[Condition], vip: Vip, master: str | None) -> tuple[Event, ...]:
+    """One Event per condition that flips or changes its reason for the worse, and one for a new master."""
+    result = []
+    for condition in conditions:
+        former = vip.conditions.get(condition.type, {})
+        good = "True" if condition.type in ("Accepted", "Ready") else "False"
+        if condition.status == good:
+            # The first "all is well" of a new object says nothing; later ones end a trouble that was an
+            # Event.
+            if former and former.get("status") != good:
+                result.append(Event(type="Normal", reason=condition.reason, message=condition.message[:MAX_MESSAGE]))
+        elif (former.get("status"), former.get("reason")) != (condition.status, condition.reason):
+            kind = "Normal" if condition.reason in EXPECTED else "Warning"
+            result.append(Event(type=kind, reason=condition.reason, message=condition.message[:MAX_MESSAGE]))
+    if master is not None and master != vip.master:
+        message = f"{master} is MASTER" if vip.master is None else f"{master} is MASTER, after {vip.master}"
+        result.append(Event(type="Normal", reason="MasterChanged", message=message))
+    return tuple(result)
+
+
+EXPECTED = frozenset({"Listening", "WaitingForSpeakers", "Electing", "Released"})
+"""Reasons that every VIP passes through: worth an Event, but not a Warning."""
+
+
+def _accepted(s: Situation) -> Condition:
+    if s.refusal is None:
+        return Condition(type="Accepted", status="True", reason="Accepted", message="carried out as written")
+    return Condition(type="Accepted", status="False", reason=s.refusal.reason, message=s.refusal.message)
+
+
+def _ready(s: Situation) -> Condition:
+    if s.masters and s.world.reporting(s.masters[0].node):
+        addresses = ", ".join(str(a.ip) for a in s.vip.spec.addresses[:SHOWN_NODES]) if s.vip.spec else ""
+        return _verdict("Ready", "True", "MasterElected", f"{s.masters[0].node} holds {addresses}".rstrip())
+    if s.masters:
+        message = f"{s.masters[0].node} was MASTER when it reported last, and nothing is heard of it since"
+        return _verdict("Ready", "Unknown", "Unreported", message)
+    return _verdict("Ready", "False", *_why_no_master(s))
+
+
+def _why_no_master(s: Situation) -> tuple[str, str]:
+    if s.world.template is not None and s.world.template.releasing:
+        return "Released", "all nodes were told to release it, because kube-vrrp is being uninstalled"
+    if s.refusal is not None and not s.assigned:
+        return s.refusal.reason, s.refusal.message
+    if s.eligible == 0:
+        return "NoEligibleNodes", "no node matches nodeSelector and the speakers' own node selector"
+    if not s.assigned:
+        refusal = s.world.daemon_set.refusal if s.world.daemon_set else None
+        if refusal is not None:
+            return "SpeakerPodsForbidden", refusal
+        return "WaitingForSpeakers", "no speaker is ready yet on a node that may take part"
+    if all(lacks_link(s.vip.entries.get(n)) for n in s.assigned):
+        return "InterfaceMissing", _listed(s, s.assigned)
+    if s.vrid.conflict_with is not None and s.vrid.vrid is None:
+        return "VRIDConflict", _conflict(s)
+    if s.vrid.exhausted:
+        return (
+            "NoFreeVRID",
+            "all 255 virtual router IDs are in use on the link; free one, or set virtualRouterID",
+        )
+    if s.vrid.listening:
+        return "Listening", "the speakers listen which virtual router IDs are taken on the link"
+    if not any(s.world.reporting(n) for n in s.assigned):
+        return "Unreported", "no node that takes part is reporting"
+    reports = [e.report for n in s.assigned if (e := s.vip.entries.get(n)) and e.report]
+    if reports and all(r.state == FAULT for r in reports):
+        return "AllNodesFault", _listed(s, s.assigned)
+    return "Electing", _listed(s, s.assigned) or "no node has reported yet"
+
+
+def _degraded(s: Situation) -> Condition:
+    troubles = list(_troubles(s))
+    if not troubles:
+        return _verdict("Degraded", "False", "AllNodesWell", "every node that takes part does so")
+    return _verdict("Degraded", "True", troubles[0][0], "; ".join(message for _, message in troubles))
+
+
+def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
+    """The worst first."""
+    if s.stalled is not None:
+        yield "RolloutStalled", s.stalled
+    if s.assigned and s.world.daemon_set is not None and s.world.daemon_set.refusal is not None:
+        yield "SpeakerPodsForbidden", s.world.daemon_set.refusal
+    if s.vrid.conflict_with is not None and s.vrid.vrid is not None:
+        yield "VRIDConflict", _conflict(s)
+    if s.refusal is not None and s.assigned:
+        yield s.refusal.reason, f"the document before is still carried out: {s.refusal.message}"
+    faulty = [n for n in s.assigned if (e := s.vip.entries.get(n)) and e.report and e.report.state == FAULT]
+    if faulty:
+        yield "NodesFault", _listed(s, faulty)
+    silent = [n for n in s.assigned if n in s.vip.entries and not s.world.reporting(n)]
+    if silent:
+        yield "Unreported", f"nothing is heard of {_names(silent)}"
+    if s.unplaced:
+        yield "PrioritiesExhausted", f"no distinct priority is left for {_names(s.unplaced)}"
+
+
+def _split_brain(s: Situation) -> Condition:
+    for entry in s.masters:
+        report = entry.report
+        if report is not None and report.reason_code == ANOTHER_MASTER and s.world.reporting(entry.node):
+            return _verdict("SplitBrain", "True", ANOTHER_MASTER, f"{entry.node}: {report.reason}")
+    persisting = [e.node for e in s.masters[1:] if _outlives(e, s)]
+    if persisting:
+        message = f"{s.masters[0].node} and {_names(persisting)} are MASTER at the same time"
+        return _verdict("SplitBrain", "True", "SeveralMasters", message)
+    return _verdict("SplitBrain", "False", "NoOtherMaster", "no second master is known")
+
+
+def _outlives(entry: Entry, s: Situation) -> bool:
+    """Whether an older MASTER still is one: its node reached the API after the newest one's change, and did
+    not revoke.
+
+    Node readiness alone lags by 40 s behind a cut link, so it cannot tell a superseded master from a living
+    one.
+    """
+    newest = s.masters[0].report
+    node = s.world.nodes.get(entry.node)
+    changed_at = newest.api_time or newest.since if newest is not None else None
+    return (
+        s.world.reporting(entry.node)
+        and node is not None
+        and node.renewed_at is not None
+        and changed_at is not None
+        and node.renewed_at > changed_at + REPORT_DELAY
+    )
+
+
+def masters(vip: Vip) -> tuple[Entry, ...]:
+    """The entries that say MASTER, the one whose change reached the API last first."""
+    oldest = datetime.min.replace(tzinfo=vip.created_at.tzinfo)
+
+    def recency(entry: Entry) -> tuple[datetime, datetime, str]:
+        report = entry.report
+        assert report is not None
+        return report.api_time or oldest, report.since or oldest, entry.node
+
+    claims = [e for e in vip.entries.values() if e.report is not None and e.report.state == MASTER]
+    return tuple(sorted(claims, key=recency, reverse=True))
+
+
+def _verdict(kind: str, status: str, reason: str, message: str) -> Condition:
+    return Condition(type=kind, status=status, reason=reason, message=message)
+
+
+def _conflict(s: Situation) -> str:
+    asked = s.vip.spec.virtual_router_id if s.vip.spec else None
+    asked = asked if asked is not None else s.vip.virtual_router_id
+    keeps = f"; it goes on with {s.vrid.vrid}" if s.vrid.vrid is not None else ""
+    return f"virtual router ID {asked} is in use by VirtualIP {s.vrid.conflict_with} on the same link{keeps}"
+
+
+def _names(nodes: Iterable[str]) -> str:
+    ordered = sorted(nodes)
+    more = f" and {len(ordered) - SHOWN_NODES} more" if len(ordered) > SHOWN_NODES else ""
+    return ", ".join(ordered[:SHOWN_NODES]) + more
+
+
+def _listed(s: Situation, nodes: Iterable[str]) -> str:
+    """`node1: FAULT, link is down; …` for the first few nodes."""
+    parts = []
+    for node in sorted(nodes):
+        entry = s.vip.entries.get(node)
+        if entry is not None and entry.report is not None:
+            parts.append(f"{node}: {entry.report.state}" + (f", {entry.report.reason}" if entry.report.reason else ""))
+    more = f"; and {len(parts) - SHOWN_NODES} more" if len(parts) > SHOWN_NODES else ""
+    return "; ".join(parts[:SHOWN_NODES]) + more

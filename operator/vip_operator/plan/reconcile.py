@@ -1,0 +1,182 @@
+"""`plan`: from the world to the changes it needs. One VirtualIP that is wrong never holds up another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vip_api.model import VirtualIPSpec
+
+from vip_operator.plan import priorities, speakers, vrids
+from vip_operator.plan.acceptance import Refusal, refusals
+from vip_operator.plan.changes import ApplyStatus, Change, ClearEntry, Plan
+from vip_operator.plan.conditions import Situation, events, judge, masters, stamped
+from vip_operator.plan.participation import admitted, participants, rank
+from vip_operator.plan.vrids import Decision
+from vip_operator.plan.world import BACKUP, Vip, World
+
+LISTENING_RECHECK_S = 1.0
+SEVERAL_MASTERS_RECHECK_S = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Assignment:
+    """The priorities of one VirtualIP, and the nodes for which none was left."""
+
+    priorities: Mapping[str, int]
+    unplaced: tuple[str, ...] = ()
+
+
+def plan(world: World) -> Plan:
+    """Everything that is to change now. Planning the world that results gives no further change."""
+    if not world.nodes:
+        return Plan(changes=())  # the operator itself runs on a node: this is not what the cluster is like
+    world = replace(world, vips=tuple(_with_adopted_priorities(v, world) for v in world.vips))
+    changes: list[Change] = []
+    if (daemon_set := speakers.daemon_set(world)) is not None:
+        changes.append(daemon_set)
+    refused = refusals(world)
+    assignments = _assignments(world, refused)
+    accepted = {v.name: v.spec for v in world.vips if v.spec is not None and v.name not in refused}
+    decisions = _decisions(world, accepted, assignments)
+    rollout = speakers.rollout(world)
+    rechecks = [rollout.recheck_after_s]
+    for vip in world.vips:
+        assignment = assignments[vip.name]
+        situation = Situation(
+            vip=vip,
+            world=world,
+            refusal=refused.get(vip.name),
+            assigned=assignment.priorities,
+            unplaced=assignment.unplaced,
+            vrid=decisions[vip.name],
+            masters=masters(vip),
+            eligible=sum(admitted(n, vip.spec, world) for n in world.nodes) if vip.spec else 0,
+            stalled=rollout.stalled if rollout.stalled_nodes & assignment.priorities.keys() else None,
+        )
+        if (status := _status(situation)) is not None:
+            changes.append(status)
+        changes.extend(_prunings(vip, assignment.priorities, world))
+        rechecks.append(LISTENING_RECHECK_S if situation.vrid.listening and assignment.priorities else None)
+        rechecks.append(SEVERAL_MASTERS_RECHECK_S if len(situation.masters) > 1 else None)
+    if rollout.delete is not None:
+        changes.append(rollout.delete)
+    return Plan(changes=tuple(changes), recheck_after_s=min((r for r in rechecks if r is not None), default=None))
+
+
+def _with_adopted_priorities(vip: Vip, world: World) -> Vip:
+    """A VIP that lost its status while its speakers run it: their priorities are the given ones."""
+    if not vrids.is_adoptable(vip, world):
+        return vip
+    entries = {
+        node: replace(entry, priority=entry.report.effective_priority)
+        if entry.priority is not None and entry.report is not None and entry.report.takes_part
+        else entry
+        for node, entry in vip.entries.items()
+    }
+    return replace(vip, entries=entries)
+
+
+def _assignments(world: World, refused: Mapping[str, Refusal]) -> dict[str, _Assignment]:
+    """Who takes part where with which priority; older VirtualIPs choose first, and each avoids the others'
+    first choice.
+    """
+    result: dict[str, _Assignment] = {}
+    releasing = world.template is not None and world.template.releasing
+    first_choices = Counter(top for v in world.vips if (top := _top(_given(v))) is not None)
+    for vip in sorted(world.vips, key=lambda v: v.seniority):
+        if releasing:
+            result[vip.name] = _Assignment(priorities={})
+        elif vip.name in refused or vip.spec is None:
+            # What was carried out before goes on; a document that was never accepted starts nothing.
+            result[vip.name] = _Assignment(priorities={n: p for n, p in _given(vip).items() if n in world.nodes})
+        else:
+            own = _top(_given(vip))
+            others = first_choices - Counter([own] if own is not None else [])
+            result[vip.name] = _assign(vip, vip.spec, world, others)
+            if own is None and (top := _top(result[vip.name].priorities)) is not None:
+                first_choices[top] += 1
+    return result
+
+
+def _assign(vip: Vip, spec: VirtualIPSpec, world: World, others: Mapping[str, int]) -> _Assignment:
+    names = participants(vip, spec, world)
+
+    def preference(node: str) -> tuple[object, ...]:
+        return others.get(node, 0), rank(vip.name, node)
+
+    given = priorities.assign(vip, spec, [world.nodes[n] for n in names], preference=preference)
+    return _Assignment(priorities=given, unplaced=tuple(sorted(set(names) - given.keys())))
+
+
+def _given(vip: Vip) -> dict[str, int]:
+    return {n: e.priority for n, e in vip.entries.items() if e.priority is not None}
+
+
+def _top(given: Mapping[str, int]) -> str | None:
+    return max(given, key=lambda n: given[n]) if given else None
+
+
+def _decisions(
+    world: World, accepted: Mapping[str, VirtualIPSpec], assignments: Mapping[str, _Assignment]
+) -> dict[str, Decision]:
+    nodes = {name: frozenset(a.priorities) for name, a in assignments.items()}
+    decided = vrids.decide(world, accepted, nodes)
+    return {v.name: decided.get(v.name, Decision(vrid=v.virtual_router_id)) for v in world.vips}
+
+
+def _status(s: Situation) -> ApplyStatus | None:
+    """The operator's part of the status, if it differs from what is there."""
+    vip, world = s.vip, s.world
+    conditions = judge(s)
+    master = s.masters[0].node if s.masters else None
+    backups = [
+        n
+        for n in sorted(s.assigned, key=lambda n: -s.assigned[n])
+        if (e := vip.entries.get(n)) and e.report and e.report.state == BACKUP and world.reporting(n)
+    ]
+    status: dict[str, Any] = {
+        "observedGeneration": vip.generation,
+        "conditions": stamped(conditions, vip, world.now),
+        "nodes": [
+            {"node": n, "priority": s.assigned[n], "reporting": "True" if world.reporting(n) else "Unknown"}
+            for n in sorted(s.assigned)
+        ],
+    }
+    if s.vrid.vrid is not None:
+        status["virtualRouterID"] = s.vrid.vrid
+    if master is not None:
+        status["master"] = master
+    if backups:
+        status["backups"] = ", ".join(backups)[:MAX_BACKUPS_TEXT]
+    if _same(status, vip.owned_status):
+        return None
+    return ApplyStatus(vip=vip.name, uid=vip.uid, status=status, events=events(conditions, vip, master))
+
+
+MAX_BACKUPS_TEXT = 1024
+"""A column for people; 254 node names would not fit it."""
+
+
+def _same(wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> bool:
+    """Equal but for the order of the two lists that are maps to the API server."""
+    return _sorted(wanted) == _sorted(actual)
+
+
+def _sorted(status: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **status,
+        "conditions": sorted(status.get("conditions") or (), key=lambda c: str(c.get("type"))),
+        "nodes": sorted(status.get("nodes") or (), key=lambda e: str(e.get("node"))),
+    }
+
+
+def _prunings(vip: Vip, assigned: Mapping[str, int], world: World) -> list[ClearEntry]:
+    """Entries of nodes that no longer take part and whose agent is not there to clear its part."""
+    return [
+        ClearEntry(vip=vip.name, node=node, field_manager=entry.manager)
+        for node, entry in vip.entries.items()
+        if node not in assigned and entry.manager is not None and not world.reporting(node)
+    ]

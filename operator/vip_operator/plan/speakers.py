@@ -1,0 +1,136 @@
+"""The speaker DaemonSet, and the rollout of a new template: one node at a time, masters last.
+
+The DaemonSet is `OnDelete`, so the operator chooses when a node gets its new pod: only while every VIP that a
+renewed node takes part in is served again. The router hands its VIPs over when its pod is deleted.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from vip_operator.plan.changes import ApplyDaemonSet, DeletePod
+from vip_operator.plan.world import (
+    FAULT,
+    MASTER,
+    TEMPLATE_HASH_ANNOTATION,
+    SpeakerPod,
+    Template,
+    Vip,
+    World,
+)
+
+STALLED_AFTER = timedelta(seconds=120)
+"""How long a renewed node may take to serve its VIPs before the rollout is said to be stalled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """What to do next, and what is in the way. `stalled_nodes` are those that have been so for too long."""
+
+    delete: DeletePod | None = None
+    stalled_nodes: frozenset[str] = frozenset()
+    stalled: str | None = None
+    recheck_after_s: float | None = None
+
+
+def daemon_set(world: World) -> ApplyDaemonSet | None:
+    """The apply that is needed, if one is. Without a template the DaemonSet is left as it is."""
+    template, actual = world.template, world.daemon_set
+    if template is None:
+        return None
+    wanted = (template.manifest["metadata"]["name"], template.config_map_uid, template.hash)
+    if actual is not None and (actual.name, actual.owner_uid, actual.template_hash) == wanted:
+        return None
+    return ApplyDaemonSet(manifest=_manifest(template))
+
+
+def _manifest(template: Template) -> dict[str, Any]:
+    manifest: dict[str, Any] = copy.deepcopy(dict(template.manifest))
+    manifest["metadata"].setdefault("annotations", {})[TEMPLATE_HASH_ANNOTATION] = template.hash
+    manifest["metadata"]["ownerReferences"] = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": template.config_map, "uid": template.config_map_uid}
+    ]
+    pod = manifest["spec"]["template"].setdefault("metadata", {})
+    pod.setdefault("annotations", {})[TEMPLATE_HASH_ANNOTATION] = template.hash
+    manifest["spec"]["updateStrategy"] = {"type": "OnDelete"}
+    return manifest
+
+
+def rollout(world: World) -> Rollout:
+    """The next pod to replace. Nothing while the DaemonSet itself is behind, or a replaced node is not
+    back.
+    """
+    template = world.template
+    if template is None or template.releasing or world.daemon_set is None:
+        return Rollout()
+    if world.daemon_set.template_hash != template.hash:
+        return Rollout()
+    outdated = [p for p in world.pods if p.template_hash != template.hash]
+    waiting = [p for p in outdated if not p.deleting]
+    renewed = [p for p in world.pods if p.template_hash == template.hash and not p.deleting]
+    blocked = {p.node: why for p in renewed if (why := _not_back(p, world))}
+    blocked.update({p.node: "its old pod is terminating" for p in outdated if p.deleting})
+    if not outdated and not blocked:
+        return Rollout()
+    blocked.update(dict.fromkeys(_bare_nodes(world), "its new pod has not been created"))
+    if blocked:
+        late = frozenset(n for n in blocked if _waited_too_long(n, world))
+        stalled = "; ".join(f"{n}: {blocked[n]}" for n in sorted(late)[:3]) if waiting else ""
+        return Rollout(
+            stalled_nodes=late if waiting else frozenset(),
+            stalled=f"the rollout of the speakers waits for {stalled}" if stalled else None,
+            recheck_after_s=10.0 if waiting else None,
+        )
+    if not waiting:
+        return Rollout()
+    pod = min(waiting, key=lambda p: (p.ready, _masterships(p.node, world), p.node))
+    return Rollout(delete=DeletePod(name=pod.name, uid=pod.uid, node=pod.node))
+
+
+def _bare_nodes(world: World) -> list[str]:
+    """Nodes that take part somewhere but have no speaker pod at the moment."""
+    with_pod = {p.node for p in world.pods}
+    return sorted(
+        n
+        for n in {n for v in world.vips for n, e in v.entries.items() if e.priority is not None} - with_pod
+        if n in world.nodes and world.nodes[n].ready
+    )
+
+
+def _not_back(pod: SpeakerPod, world: World) -> str | None:
+    """Why a renewed pod's node is not yet what its predecessor was."""
+    if pod.node in world.nodes and not world.nodes[pod.node].ready:
+        return None
+    if not pod.ready:
+        return "its new pod is not ready"
+    for vip in world.vips:
+        entry = vip.entries.get(pod.node)
+        if entry is None or entry.priority is None or vip.virtual_router_id is None:
+            continue
+        if entry.report is None or (not entry.report.takes_part and entry.report.state != FAULT):
+            return f"VirtualIP {vip.name} is not served by its new pod"
+        if _served_before(vip) and not _has_master(vip):
+            return f"VirtualIP {vip.name} has no master"
+    return None
+
+
+def _served_before(vip: Vip) -> bool:
+    return vip.conditions.get("Ready", {}).get("status") == "True"
+
+
+def _has_master(vip: Vip) -> bool:
+    return any(e.report is not None and e.report.state == MASTER for e in vip.entries.values())
+
+
+def _waited_too_long(node: str, world: World) -> bool:
+    pod = next((p for p in world.pods if p.node == node and not p.deleting), None)
+    return pod is not None and pod.created_at is not None and world.now - pod.created_at >= STALLED_AFTER
+
+
+def _masterships(node: str, world: World) -> int:
+    return sum(
+        1 for v in world.vips if (e := v.entries.get(node)) and e.report is not None and e.report.state == MASTER
+    )

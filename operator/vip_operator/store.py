@@ -1,0 +1,167 @@
+"""What the operator has seen: API objects as they came, newest version of each, and the world made from them.
+
+Filled by the watch (kopf) and by full lists. kopf loses deletions across a 410, so a list is compared with
+the whole store; and a plan is only made after the first lists, because a world with half its nodes is a
+different world.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+
+from vip_operator.plan.world import (
+    RELEASE_ANNOTATION,
+    DaemonSet,
+    Node,
+    SpeakerPod,
+    Template,
+    Vip,
+    World,
+    parse_time,
+)
+
+VIPS = "virtualips"
+NODES = "nodes"
+PODS = "pods"
+DAEMON_SETS = "daemonsets"
+CONFIG_MAPS = "configmaps"
+KINDS = (VIPS, NODES, PODS, DAEMON_SETS, CONFIG_MAPS)
+
+TEMPLATE_KEY = "daemonset.yaml"
+
+Object = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Extra:
+    """What is looked up only when a plan needs it: node leases, and why pods are refused."""
+
+    renewed_at: dict[str, datetime] = field(default_factory=dict)
+    refusal: str | None = None
+
+
+class Store:
+    """All methods may be called from any thread."""
+
+    def __init__(self, *, config_map: str) -> None:
+        self._config_map = config_map
+        self._lock = threading.Lock()
+        self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in KINDS}
+        self._vips: dict[str, tuple[str, Vip]] = {}
+
+    def put(self, kind: str, body: Object) -> bool:
+        """Take in an object unless a newer version of it is here. True if it changed anything."""
+        name = body["metadata"]["name"]
+        with self._lock:
+            known = self._objects[kind].get(name)
+            if known is not None and _same_object(known, body) and _version(body) <= _version(known):
+                return False
+            self._objects[kind][name] = body
+            return True
+
+    def remove(self, kind: str, body: Object) -> bool:
+        """Forget an object, unless the one of that name is another by now."""
+        name = body["metadata"]["name"]
+        with self._lock:
+            known = self._objects[kind].get(name)
+            if known is None or not _same_object(known, body):
+                return False
+            del self._objects[kind][name]
+            return True
+
+    def replace(self, kind: str, bodies: Iterable[Object], *, version: int) -> bool:
+        """Take in a full list made at resource `version`: what is not in it and not newer is gone."""
+        listed = list(bodies)
+        changed = [self.put(kind, body) for body in listed]
+        names = {body["metadata"]["name"] for body in listed}
+        with self._lock:
+            gone = [n for n, b in self._objects[kind].items() if n not in names and _version(b) <= version]
+            for name in gone:
+                del self._objects[kind][name]
+        return any(changed) or bool(gone)
+
+    def get(self, kind: str, name: str) -> Object | None:
+        """The object as last seen."""
+        with self._lock:
+            return self._objects[kind].get(name)
+
+    def world(self, *, cluster_uid: str, extra: Extra) -> World:
+        """The world now."""
+        with self._lock:
+            objects = {kind: list(bodies.values()) for kind, bodies in self._objects.items()}
+        template = next((t for b in objects[CONFIG_MAPS] if (t := self._template(b))), None)
+        name = template.manifest["metadata"]["name"] if template else None
+        daemon_sets = [
+            DaemonSet.from_object(b, refusal=extra.refusal)
+            for b in objects[DAEMON_SETS]
+            if b["metadata"]["name"] == name
+        ]
+        owned = {b["metadata"]["uid"] for b in objects[DAEMON_SETS] if b["metadata"]["name"] == name}
+        pods = [SpeakerPod.from_object(b) for b in objects[PODS] if _owners(b) & owned]
+        return World(
+            now=datetime.now(UTC),
+            cluster_uid=cluster_uid,
+            vips=tuple(sorted(self._parsed(objects[VIPS]), key=lambda v: v.name)),
+            nodes={
+                b["metadata"]["name"]: Node.from_object(b, renewed_at=extra.renewed_at.get(b["metadata"]["name"]))
+                for b in objects[NODES]
+            },
+            pods=tuple(p for p in pods if p is not None),
+            template=template,
+            daemon_set=daemon_sets[0] if daemon_sets else None,
+        )
+
+    def missing_pods(self) -> bool:
+        """Whether a DaemonSet here has fewer pods than nodes to run them on."""
+        with self._lock:
+            statuses = [b.get("status") or {} for b in self._objects[DAEMON_SETS].values()]
+        return any(s.get("desiredNumberScheduled", 0) > s.get("currentNumberScheduled", 0) for s in statuses)
+
+    def _parsed(self, bodies: Iterable[Object]) -> list[Vip]:
+        """Parsing is the costly part of a plan and most VirtualIPs did not change: kept by resource
+        version.
+        """
+        result = {}
+        for body in bodies:
+            key = f"{body['metadata']['uid']}/{body['metadata'].get('resourceVersion')}"
+            cached = self._vips.get(body["metadata"]["name"])
+            vip = cached[1] if cached and cached[0] == key else Vip.from_object(body)
+            result[vip.name] = (key, vip)
+        self._vips = result
+        return [vip for _, vip in result.values() if not vip.deleting]
+
+    def _template(self, body: Object) -> Template | None:
+        text = (body.get("data") or {}).get(TEMPLATE_KEY)
+        if body["metadata"]["name"] != self._config_map or text is None:
+            return None
+        return Template(
+            config_map=body["metadata"]["name"],
+            config_map_uid=body["metadata"]["uid"],
+            manifest=yaml.safe_load(text),
+            releasing=(body["metadata"].get("annotations") or {}).get(RELEASE_ANNOTATION) == "true",
+        )
+
+
+def renewal(lease: Object) -> datetime | None:
+    """When a node's lease was renewed."""
+    return parse_time((lease.get("spec") or {}).get("renewTime"))
+
+
+def _version(body: Object) -> int:
+    """Resource versions are ordered numbers (Kubernetes 1.35 says so, every version before did it)."""
+    version = body["metadata"].get("resourceVersion", "0")
+    return int(version) if str(version).isdigit() else 0
+
+
+def _same_object(one: Object, two: Object) -> bool:
+    return bool(one["metadata"].get("uid") == two["metadata"].get("uid"))
+
+
+def _owners(body: Object) -> set[str]:
+    return {o.get("uid", "") for o in body["metadata"].get("ownerReferences") or ()}

@@ -1,0 +1,87 @@
+"""The directory of documents for the router: one JSON file per VIP, replaced atomically.
+
+The router can write there too, so nothing in it is trusted: opened relative to the directory, never through a
+link, never blocking, bounded in size and number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+SUFFIX = ".json"
+MODE = 0o640
+"""For the pod's group, which the router is in; it may hold a password."""
+MAX_FILE_BYTES = 1024 * 1024
+MAX_FILES = 1024
+"""As many as the router reads."""
+
+
+class DesiredDirectory:
+    """Nothing is kept open between calls. Every method raises OSError if the directory cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read_all(self) -> dict[str, dict[str, Any]]:
+        """Every document that can be read, by the VIP's name."""
+        documents = {}
+        with self._opened() as directory:
+            for name in self._names(directory):
+                document = _load(directory, name)
+                if document is not None:
+                    documents[name.removesuffix(SUFFIX)] = document
+        return documents
+
+    def write(self, name: str, document: Mapping[str, Any]) -> None:
+        """Replace the document of a VIP."""
+        text = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
+        temporary = f".{name}.new"
+        with self._opened() as directory:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=directory)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(temporary, flags, MODE, dir_fd=directory)
+            with open(fd, "wb") as file:  # noqa: PTH123 a descriptor
+                os.fchmod(fd, MODE)
+                file.write(text)
+            os.rename(temporary, name + SUFFIX, src_dir_fd=directory, dst_dir_fd=directory)
+
+    def remove(self, name: str) -> None:
+        """Remove the document of a VIP; it is no error if there is none."""
+        with self._opened() as directory, contextlib.suppress(FileNotFoundError):
+            os.unlink(name + SUFFIX, dir_fd=directory)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield directory
+        finally:
+            os.close(directory)
+
+    @staticmethod
+    def _names(directory: int) -> list[str]:
+        with os.scandir(directory) as entries:
+            names = [e.name for e, _ in zip(entries, range(4 * MAX_FILES), strict=False)]
+        return sorted(n for n in names if n.endswith(SUFFIX) and not n.startswith("."))[:MAX_FILES]
+
+
+def _load(directory: int, name: str) -> dict[str, Any] | None:
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return None
+    with open(fd, "rb") as file:  # noqa: PTH123 a descriptor
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        try:
+            document = json.loads(file.read(MAX_FILE_BYTES + 1))
+        except (ValueError, RecursionError, OSError):
+            return None
+    return document if isinstance(document, dict) else None

@@ -1,0 +1,76 @@
+"""From the router's state document to this node's entry in the status, and whether that has to be written.
+Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from vip_speaker.statefile import VirtualIPState
+
+MANAGER_PREFIX = "kube-vrrp-speaker"
+MAX_MANAGER = 128
+"""Longer field managers are refused by the API server."""
+
+OPERATOR_FIELDS = frozenset({"node", "priority", "facts", "reporting"})
+"""The part of an entry that is not ours."""
+
+INTERFACE_MISSING = "InterfaceMissing"
+ANOTHER_MASTER = "AnotherMaster"
+"""Constants in front of the colon of `reason`, which the operator acts on."""
+
+MAX_REASON = 1024
+MAX_SUBNETS = 32
+MAX_HEARD = 255
+"""As in the schema: an entry that breaks a bound would be refused as a whole."""
+
+
+def field_manager(node: str) -> str:
+    """The one field manager of this node's agent: by name, or by its hash where that is too long."""
+    manager = f"{MANAGER_PREFIX}-{node}"
+    if len(manager) <= MAX_MANAGER:
+        return manager
+    return f"{MANAGER_PREFIX}-{hashlib.sha256(node.encode()).hexdigest()}"
+
+
+def entry(state: VirtualIPState) -> dict[str, Any]:
+    """The speaker's part of the entry, without `node`. What is not known is left out."""
+    report: dict[str, Any] = {
+        "state": state.state,
+        "effectivePriority": state.effectivePriority,
+        "interface": state.interface[:15],
+        "primaryAddress": state.primaryAddress,
+        "virtualRouterID": state.virtualRouterID,
+        "observedGeneration": state.observedGeneration,
+        "since": state.since,
+        "reason": _reason(state)[:MAX_REASON],
+    }
+    report = {key: value for key, value in report.items() if value not in ("", 0)}
+    if state.state == "INIT" and state.link.subnets:
+        report["link"] = {
+            "subnets": sorted(set(state.link.subnets))[:MAX_SUBNETS],
+            "heard": sorted({h.vrid for h in state.link.heard if 1 <= h.vrid <= MAX_HEARD}),
+        }
+    return report
+
+
+def silent(since: str, reason: str) -> dict[str, Any]:
+    """The entry of a VIP that the router says nothing about."""
+    return {"state": "INIT", "since": since, "reason": reason}
+
+
+def written(own: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Our part of the entry that the API server has."""
+    return {k: v for k, v in (own or {}).items() if k not in OPERATOR_FIELDS}
+
+
+def _reason(state: VirtualIPState) -> str:
+    if state.splitBrain is not None:
+        return f"{ANOTHER_MASTER}: {state.splitBrain.source} advertises as well, since {state.splitBrain.since}"
+    if state.state == "FAULT" and not state.interface and not state.problems:
+        return f"{INTERFACE_MISSING}: {state.reason}"
+    if state.problems:
+        return f"{state.reason}; {'; '.join(state.problems)}" if state.reason else "; ".join(state.problems)
+    return state.reason

@@ -1,0 +1,77 @@
+"""The VirtualIPs as the API server showed them last. Filled by the reflector, read by writer and reporter."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+Object = Mapping[str, Any]
+
+
+class Store:
+    """All methods may be called from any thread. `listed` is set once a list has been believed."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+        self._objects: dict[str, Object] = {}
+        self.listed = threading.Event()
+
+    def subscribe(self, poke: Callable[[], None]) -> None:
+        """Have `poke` called after every change, from whatever thread made it."""
+        self._subscribers.append(poke)
+
+    def _on_change(self) -> None:
+        for poke in self._subscribers:
+            poke()
+
+    def replace(self, bodies: Iterable[Object]) -> None:
+        """Take in a full list."""
+        with self._lock:
+            self._objects = {body["metadata"]["name"]: body for body in bodies}
+        self.listed.set()
+        self._on_change()
+
+    def put(self, body: Object) -> None:
+        """Take in one object unless a newer version of it is here."""
+        name = body["metadata"]["name"]
+        with self._lock:
+            known = self._objects.get(name)
+            if known is not None and _uid(known) == _uid(body) and _version(body) <= _version(known):
+                return
+            self._objects[name] = body
+        self._on_change()
+
+    def remove(self, body: Object) -> None:
+        """Forget an object, unless the one of that name is another by now."""
+        with self._lock:
+            known = self._objects.get(body["metadata"]["name"])
+            if known is None or _uid(known) != _uid(body):
+                return
+            del self._objects[body["metadata"]["name"]]
+        self._on_change()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.replace(())
+
+    def all(self) -> dict[str, Object]:
+        """Every object by name."""
+        with self._lock:
+            return dict(self._objects)
+
+    def is_empty(self) -> bool:
+        """Whether no object is known."""
+        with self._lock:
+            return not self._objects
+
+
+def _uid(body: Object) -> object:
+    return body["metadata"].get("uid")
+
+
+def _version(body: Object) -> int:
+    """Resource versions are ordered numbers (Kubernetes 1.35 says so, every version before did it)."""
+    version = str(body["metadata"].get("resourceVersion", "0"))
+    return int(version) if version.isdigit() else 0

@@ -1,0 +1,217 @@
+"""A cluster in memory for the tests of the plan: API objects, and server-side apply as far as the plan relies on it."""
+
+import copy
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from vip_operator.plan import Plan, World, plan
+from vip_operator.plan.changes import ApplyDaemonSet, ApplyStatus, ClearEntry, DeletePod, Event
+from vip_operator.plan.world import (
+    OPERATOR_ENTRY_FIELDS,
+    OPERATOR_STATUS_FIELDS,
+    TEMPLATE_HASH_ANNOTATION,
+    DaemonSet,
+    Node,
+    SpeakerPod,
+    Template,
+    Vip,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def manifest(image: str = "speaker:1", **pod: Any) -> dict[str, Any]:
+    """The DaemonSet as the chart renders it, in short."""
+    return {
+        "metadata": {"name": "kube-vrrp-speaker"},
+        "spec": {"template": {"spec": {"containers": [{"name": "router", "image": image}], **pod}}},
+    }
+
+
+class FakeCluster:
+    """Nodes with ready speakers, VirtualIPs as raw objects, and a wall clock that only the test moves."""
+
+    def __init__(self, *nodes: str, uid: str = "cluster") -> None:
+        self.uid = uid
+        self.now = START
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self.pods: dict[str, SpeakerPod] = {}
+        self.vips: dict[str, dict[str, Any]] = {}
+        self.template: Template | None = Template(
+            config_map="kube-vrrp-speaker", config_map_uid="cm", manifest=manifest()
+        )
+        self.daemon_set: DaemonSet | None = None
+        self.renewed_at: dict[str, datetime] = {}
+        self.events: list[tuple[str, Event]] = []
+        self.deleted_pods: list[str] = []
+        self._serial = 0
+        for name in nodes:
+            self.add_node(name)
+
+    def add_node(self, name: str, *, ready: bool = True, pod: bool = True, **labels: str) -> None:
+        conditions = [{"type": "Ready", "status": "True" if ready else "Unknown"}]
+        self.nodes[name] = {"metadata": {"name": name, "labels": labels}, "status": {"conditions": conditions}}
+        if pod:
+            self.add_pod(name)
+
+    def set_ready(self, name: str, ready: bool) -> None:
+        self.nodes[name]["status"]["conditions"][0]["status"] = "True" if ready else "Unknown"
+
+    def add_pod(self, node: str, *, ready: bool = True) -> None:
+        self._serial += 1
+        assert self.template is not None
+        self.pods[node] = SpeakerPod(
+            name=f"speaker-{self._serial}",
+            uid=f"pod-{self._serial}",
+            node=node,
+            ready=ready,
+            template_hash=self.template.hash,
+            created_at=self.now,
+        )
+
+    def add_vip(self, name: str = "web", /, **spec: Any) -> None:
+        self._serial += 1
+        self.vips[name] = {
+            "apiVersion": "kube-vrrp.io/v1alpha1",
+            "kind": "VirtualIP",
+            "metadata": {
+                "name": name,
+                "uid": f"vip-{self._serial}",
+                "generation": 1,
+                "creationTimestamp": self.now.isoformat(),
+                "managedFields": [],
+            },
+            "spec": {"addresses": [f"192.168.{137 + len(self.vips) // 100}.{100 + len(self.vips) % 100}"], **spec},
+        }
+
+    def edit(self, name: str, **spec: Any) -> None:
+        self.vips[name]["spec"].update(spec)
+        self.vips[name]["metadata"]["generation"] += 1
+
+    def world(self) -> World:
+        return World(
+            now=self.now,
+            cluster_uid=self.uid,
+            vips=tuple(Vip.from_object(copy.deepcopy(v)) for _, v in sorted(self.vips.items())),
+            nodes={n: Node.from_object(b, renewed_at=self.renewed_at.get(n)) for n, b in self.nodes.items()},
+            pods=tuple(self.pods.values()),
+            template=self.template,
+            daemon_set=self.daemon_set,
+        )
+
+    def plan(self) -> Plan:
+        return plan(self.world())
+
+    def step(self) -> Plan:
+        """Plan and carry out once."""
+        planned = self.plan()
+        for change in planned.changes:
+            match change:
+                case ApplyStatus():
+                    self._apply_status(change)
+                case ClearEntry():
+                    self._speaker_applies(change.vip, change.node, None)
+                case ApplyDaemonSet():
+                    owner = change.manifest["metadata"]["ownerReferences"][0]["uid"]
+                    annotations = change.manifest["metadata"]["annotations"]
+                    self.daemon_set = DaemonSet(
+                        name=change.manifest["metadata"]["name"],
+                        owner_uid=owner,
+                        template_hash=annotations[TEMPLATE_HASH_ANNOTATION],
+                    )
+                case DeletePod():
+                    assert self.pods.pop(change.node).uid == change.uid
+                    self.deleted_pods.append(change.node)
+        return planned
+
+    def settle(self) -> None:
+        """Until a plan has no changes; the plan of what a plan led to must have none at once."""
+        self.step()
+        again = self.plan()
+        assert again.changes == (), again.changes
+
+    def report(self, vip: str, node: str, state: str, **fields: Any) -> None:
+        """What the speaker of a node applies."""
+        self._speaker_applies(vip, node, {"state": state, "since": self.now.isoformat(), **fields})
+
+    def listened(self, vip: str = "web", *, heard: tuple[int, ...] = ()) -> None:
+        """Every node that is assigned reports its link."""
+        for node in self.priorities(vip):
+            self.report(vip, node, "INIT", link={"subnets": ["192.168.137.0/24"], "heard": list(heard)})
+
+    def elect(self, vip: str = "web") -> str:
+        """The node with the highest priority becomes MASTER, the others BACKUP."""
+        priorities = self.priorities(vip)
+        master = max(priorities, key=lambda n: priorities[n])
+        for node, priority in priorities.items():
+            self.report(
+                vip, node, "MASTER" if node == master else "BACKUP",
+                effectivePriority=priority, virtualRouterID=self.vrid(vip), interface="eth0",
+            )  # fmt: skip
+        return master
+
+    def up(self, vip: str = "web") -> str:
+        """From nothing to a VIP that is served; returns its master."""
+        self.settle()
+        self.listened(vip)
+        self.settle()
+        master = self.elect(vip)
+        self.settle()
+        return master
+
+    def status(self, vip: str = "web") -> dict[str, Any]:
+        return self.vips[vip].get("status", {})
+
+    def priorities(self, vip: str = "web") -> dict[str, int]:
+        return {e["node"]: e["priority"] for e in self.status(vip).get("nodes", ()) if "priority" in e}
+
+    def vrid(self, vip: str = "web") -> int | None:
+        return self.status(vip).get("virtualRouterID")
+
+    def condition(self, kind: str, vip: str = "web") -> tuple[str, str]:
+        found = next(c for c in self.status(vip)["conditions"] if c["type"] == kind)
+        return found["status"], found["reason"]
+
+    def message(self, kind: str, vip: str = "web") -> str:
+        return next(c["message"] for c in self.status(vip)["conditions"] if c["type"] == kind)
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def _apply_status(self, change: ApplyStatus) -> None:
+        status = self.vips[change.vip].setdefault("status", {})
+        for key in OPERATOR_STATUS_FIELDS:
+            status.pop(key, None)
+        status.update({k: copy.deepcopy(v) for k, v in change.status.items() if k != "nodes"})
+        entries = {e["node"]: dict(e) for e in status.get("nodes", ())}
+        wanted = {e["node"]: e for e in change.status["nodes"]}
+        for node, entry in list(entries.items()):
+            for key in OPERATOR_ENTRY_FIELDS:
+                entry.pop(key, None)
+            if node not in wanted and set(entry) == {"node"}:
+                del entries[node]
+        for node, entry in wanted.items():
+            entries.setdefault(node, {}).update(entry)
+        status["nodes"] = list(entries.values())
+        self.events += [(change.vip, event) for event in change.events]
+
+    def _speaker_applies(self, vip: str, node: str, fields: dict[str, Any] | None) -> None:
+        status = self.vips[vip].setdefault("status", {})
+        entries = {e["node"]: e for e in status.get("nodes", ())}
+        kept = {k: v for k, v in entries.pop(node, {}).items() if k in OPERATOR_ENTRY_FIELDS}
+        managers = self.vips[vip]["metadata"]["managedFields"]
+        manager = f"kube-vrrp-speaker-{node}"
+        managers[:] = [m for m in managers if m["manager"] != manager]
+        if fields is not None:
+            key = "k:" + json.dumps({"node": node})
+            managers.append(
+                {
+                    "manager": manager,
+                    "time": self.now.replace(microsecond=0).isoformat(),
+                    "fieldsV1": {"f:status": {"f:nodes": {key: {}}}},
+                }
+            )
+        if fields is not None or kept:
+            entries[node] = {"node": node, **kept, **(fields or {})}
+        status["nodes"] = list(entries.values())

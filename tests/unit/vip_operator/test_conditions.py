@@ -1,0 +1,216 @@
+"""What the conditions, the summary and the Events say."""
+
+from datetime import timedelta
+
+from vip_operator.plan.changes import ApplyStatus, ClearEntry
+
+from tests.operator_world import FakeCluster
+
+
+def served(*nodes: str) -> FakeCluster:
+    cluster = FakeCluster(*(nodes or ("node1", "node2", "node3")))
+    cluster.add_vip(virtualRouterID=51)
+    cluster.settle()
+    cluster.elect()
+    cluster.settle()
+    return cluster
+
+
+def master(cluster: FakeCluster) -> str:
+    return str(cluster.status()["master"])
+
+
+def test_a_served_vip_is_ready_and_summed_up():
+    cluster = served()
+    assert cluster.condition("Ready") == ("True", "MasterElected")
+    assert cluster.condition("Accepted") == ("True", "Accepted")
+    assert cluster.condition("Degraded")[0] == "False"
+    assert cluster.condition("SplitBrain")[0] == "False"
+    p = cluster.priorities()
+    backups = sorted((n for n in p if n != master(cluster)), key=lambda n: -p[n])
+    assert cluster.status()["backups"] == ", ".join(backups)
+    assert cluster.status()["observedGeneration"] == 1
+
+
+def test_a_steady_cluster_has_no_changes():
+    cluster = served()
+    cluster.advance(86400)
+    assert cluster.plan().changes == ()
+    assert cluster.plan().recheck_after_s is None
+
+
+def test_transition_times_move_on_a_flip_only():
+    cluster = served()
+    times = {c["type"]: c["lastTransitionTime"] for c in cluster.status()["conditions"]}
+    cluster.advance(60)
+    cluster.edit("web", preempt=False)
+    for node in cluster.priorities():
+        cluster.report("web", node, "FAULT", reason="link is down")
+    cluster.settle()
+    now = {c["type"]: c["lastTransitionTime"] for c in cluster.status()["conditions"]}
+    assert now["Accepted"] == times["Accepted"]
+    assert now["Ready"] != times["Ready"]
+    assert {c["observedGeneration"] for c in cluster.status()["conditions"]} == {2}
+
+
+def test_a_cut_master_is_superseded_and_no_split_brain():
+    cluster = served()
+    old = master(cluster)
+    cluster.advance(3)
+    new = next(n for n in cluster.priorities() if n != old)
+    cluster.report("web", new, "MASTER")
+    cluster.settle()
+    assert master(cluster) == new
+    assert cluster.condition("SplitBrain") == ("False", "NoOtherMaster")
+    assert cluster.plan().recheck_after_s is not None
+
+
+def test_two_masters_that_both_reach_the_api_are_a_split_brain():
+    cluster = served()
+    old = master(cluster)
+    cluster.advance(3)
+    new = next(n for n in cluster.priorities() if n != old)
+    cluster.report("web", new, "MASTER")
+    cluster.renewed_at[old] = cluster.now + timedelta(seconds=1)
+    cluster.settle()
+    assert cluster.condition("SplitBrain")[0] == "False"
+    cluster.renewed_at[old] = cluster.now + timedelta(seconds=3)
+    cluster.settle()
+    assert cluster.condition("SplitBrain") == ("True", "SeveralMasters")
+    assert old in cluster.message("SplitBrain")
+    cluster.report("web", old, "BACKUP")
+    cluster.settle()
+    assert cluster.condition("SplitBrain")[0] == "False"
+
+
+def test_a_speaker_that_hears_another_master_is_believed():
+    cluster = served()
+    cluster.report("web", master(cluster), "MASTER", reason="AnotherMaster: 192.168.137.9 advertises as well")
+    cluster.settle()
+    assert cluster.condition("SplitBrain") == ("True", "AnotherMaster")
+    assert "192.168.137.9" in cluster.message("SplitBrain")
+
+
+def test_a_master_that_is_not_heard_of_leaves_it_unknown():
+    cluster = served()
+    cluster.set_ready(master(cluster), False)
+    cluster.settle()
+    assert cluster.condition("Ready") == ("Unknown", "Unreported")
+    assert cluster.condition("Degraded") == ("True", "Unreported")
+
+
+def test_faults_are_named_with_their_reason():
+    cluster = served()
+    backup = next(n for n in cluster.priorities() if n != master(cluster))
+    cluster.report("web", backup, "FAULT", reason="eth0 is down")
+    cluster.settle()
+    assert cluster.condition("Ready")[0] == "True"
+    assert cluster.condition("Degraded") == ("True", "NodesFault")
+    assert "eth0 is down" in cluster.message("Degraded")
+    for node in cluster.priorities():
+        cluster.report("web", node, "FAULT", reason="eth0 is down")
+    cluster.settle()
+    assert cluster.condition("Ready") == ("False", "AllNodesFault")
+
+
+def test_an_address_belongs_to_the_vip_that_has_it():
+    cluster = served()
+    cluster.add_vip("thief", addresses=["192.168.137.99", "192.168.137.100/24"])
+    cluster.settle()
+    assert cluster.condition("Accepted", "thief") == ("False", "AddressConflict")
+    assert "web" in cluster.message("Accepted", "thief")
+    assert cluster.condition("Ready", "thief") == ("False", "AddressConflict")
+    assert cluster.priorities("thief") == {}
+    assert cluster.condition("Accepted", "web")[0] == "True"
+
+
+def test_of_two_new_ones_the_older_gets_the_address():
+    cluster = FakeCluster("node1")
+    cluster.add_vip("b", addresses=["10.0.0.1"])
+    cluster.advance(1)
+    cluster.add_vip("a", addresses=["10.0.0.1"])
+    cluster.settle()
+    assert cluster.condition("Accepted", "b")[0] == "True"
+    assert cluster.condition("Accepted", "a")[0] == "False"
+
+
+def test_an_edit_that_takes_an_address_does_not_displace_its_holder():
+    cluster = served()
+    cluster.add_vip("young", virtualRouterID=52)
+    cluster.settle()
+    before = cluster.priorities("web")
+    cluster.edit("web", addresses=["192.168.137.101"])
+    cluster.settle()
+    assert cluster.condition("Accepted", "web") == ("False", "AddressConflict")
+    assert cluster.condition("Degraded", "web") == ("True", "AddressConflict")
+    assert cluster.priorities("web") == before
+    assert cluster.vrid("web") == 51
+    assert cluster.condition("Accepted", "young")[0] == "True"
+
+
+def test_what_got_past_the_schema_is_invalid_and_holds_up_no_other():
+    cluster = FakeCluster("node1")
+    cluster.add_vip("bad", addresses=["not an address"])
+    cluster.add_vip("good", virtualRouterID=5)
+    cluster.settle()
+    assert cluster.condition("Accepted", "bad") == ("False", "Invalid")
+    assert "addresses[0]" in cluster.message("Accepted", "bad")
+    assert cluster.vrid("good") == 5
+
+
+def test_forbidden_pods_are_said():
+    from dataclasses import replace
+
+    cluster = FakeCluster()
+    cluster.add_node("node1", pod=False)
+    cluster.add_vip()
+    cluster.settle()
+    assert cluster.daemon_set is not None
+    cluster.daemon_set = replace(cluster.daemon_set, refusal='violates PodSecurity "restricted:latest"')
+    cluster.settle()
+    assert cluster.condition("Ready") == ("False", "SpeakerPodsForbidden")
+
+
+def test_events_are_for_transitions():
+    cluster = served()
+    told = [(e.type, e.reason) for _, e in cluster.events]
+    assert told == [("Normal", "Electing"), ("Normal", "MasterElected"), ("Normal", "MasterChanged")]
+    cluster.events.clear()
+    old = master(cluster)
+    new = next(n for n in cluster.priorities() if n != old)
+    cluster.advance(1)
+    cluster.report("web", new, "MASTER")
+    cluster.report("web", old, "BACKUP")
+    cluster.settle()
+    assert [(e.reason, e.message) for _, e in cluster.events] == [("MasterChanged", f"{new} is MASTER, after {old}")]
+    cluster.events.clear()
+    cluster.report("web", new, "FAULT", reason="eth0 is down")
+    cluster.settle()
+    assert ("Warning", "NodesFault") in [(e.type, e.reason) for _, e in cluster.events]
+    assert "eth0 is down" in "".join(e.message for _, e in cluster.events)
+
+
+def test_a_large_status_is_not_made_larger_by_messages():
+    cluster = FakeCluster(*(f"node{i}" for i in range(120)))
+    cluster.add_vip(virtualRouterID=51, maxNodes=120)
+    cluster.settle()
+    for node in cluster.priorities():
+        cluster.report("web", node, "FAULT", reason="x" * 1000)
+    cluster.settle()
+    assert max(len(c["message"]) for c in cluster.status()["conditions"]) <= 1024
+    cluster.elect()
+    cluster.settle()
+    assert len(cluster.status()["backups"]) <= 1024
+
+
+def test_the_agent_that_lives_clears_its_own_entry():
+    cluster = served()
+    cluster.edit("web", nodeSelector={"matchLabels": {"a": "b"}})
+    planned = cluster.step()
+    assert [type(c) for c in planned.changes] == [ApplyStatus]
+    assert cluster.priorities() == {}
+    assert len(cluster.status()["nodes"]) == 3
+    cluster.set_ready("node1", False)
+    assert [(c.node, c.field_manager) for c in cluster.step().changes if isinstance(c, ClearEntry)] == [
+        ("node1", "kube-vrrp-speaker-node1")
+    ]

@@ -1,0 +1,159 @@
+"""The DaemonSet and the rollout of a new template."""
+
+from dataclasses import replace
+
+from vip_operator.plan.changes import ApplyDaemonSet, DeletePod
+
+from tests.operator_world import FakeCluster, manifest
+
+
+def served(*vips: str) -> FakeCluster:
+    cluster = FakeCluster("node1", "node2", "node3")
+    for i, name in enumerate(vips or ("web",)):
+        cluster.add_vip(name, virtualRouterID=51 + i)
+    cluster.settle()
+    for name in cluster.vips:
+        cluster.elect(name)
+    cluster.settle()
+    return cluster
+
+
+def new_template(cluster: FakeCluster) -> None:
+    assert cluster.template is not None
+    cluster.template = replace(cluster.template, manifest=manifest("speaker:2"))
+
+
+def renew(cluster: FakeCluster, node: str) -> None:
+    """The DaemonSet controller makes a new pod and its router starts."""
+    cluster.add_pod(node)
+    for vip in cluster.vips:
+        cluster.report(vip, node, "INIT")
+
+
+def test_it_is_applied_before_the_first_vip_and_owned_by_the_config_map():
+    cluster = FakeCluster("node1")
+    (change,) = cluster.step().changes
+    assert isinstance(change, ApplyDaemonSet)
+    assert change.manifest["metadata"]["ownerReferences"][0]["kind"] == "ConfigMap"
+    assert change.manifest["spec"]["updateStrategy"] == {"type": "OnDelete"}
+    annotation = "kube-vrrp.io/template-hash"
+    pod = change.manifest["spec"]["template"]["metadata"]["annotations"]
+    assert pod[annotation] == change.manifest["metadata"]["annotations"][annotation]
+    assert cluster.plan().changes == ()
+
+
+def test_a_config_map_that_was_made_anew_becomes_the_owner():
+    cluster = served()
+    assert cluster.template is not None
+    cluster.template = replace(cluster.template, config_map_uid="another")
+    assert [type(c) for c in cluster.step().changes] == [ApplyDaemonSet]
+    assert cluster.plan().changes == ()
+
+
+def test_without_a_template_nothing_is_done_to_the_speakers():
+    cluster = served()
+    cluster.template = None
+    assert cluster.plan().changes == ()
+
+
+def test_a_rollout_takes_one_node_at_a_time_and_the_master_last():
+    cluster = served()
+    master = cluster.status()["master"]
+    new_template(cluster)
+    assert [type(c) for c in cluster.step().changes] == [ApplyDaemonSet]
+    for _ in range(3):
+        cluster.step()
+        node = cluster.deleted_pods[-1]
+        assert not [c for c in cluster.step().changes if isinstance(c, DeletePod)]
+        renew(cluster, node)
+        assert not [c for c in cluster.step().changes if isinstance(c, DeletePod)]
+        if node == master:
+            break
+        cluster.report("web", node, "BACKUP")
+    assert len(cluster.deleted_pods) == 3
+    assert cluster.deleted_pods[-1] == master
+
+
+def test_masterships_order_the_nodes():
+    cluster = served("a", "b", "c")
+    cluster.report("a", "node1", "MASTER")
+    cluster.report("b", "node1", "MASTER")
+    cluster.report("c", "node2", "MASTER")
+    for vip, node in (("a", "node2"), ("a", "node3"), ("b", "node2"), ("b", "node3"), ("c", "node1"), ("c", "node3")):
+        cluster.report(vip, node, "BACKUP")
+    cluster.settle()
+    new_template(cluster)
+    cluster.step()
+    for _ in range(3):
+        cluster.step()
+        node = cluster.deleted_pods[-1]
+        cluster.add_pod(node)
+    assert cluster.deleted_pods == ["node3", "node2", "node1"]
+
+
+def test_it_waits_for_a_vip_without_master():
+    cluster = served()
+    new_template(cluster)
+    cluster.step()
+    cluster.step()
+    node = cluster.deleted_pods[-1]
+    cluster.add_pod(node)
+    master = cluster.status()["master"]
+    cluster.report("web", master, "BACKUP")
+    cluster.step()
+    assert cluster.deleted_pods == [node]
+
+
+def test_it_stalls_visibly_and_goes_on_when_the_node_is_back():
+    cluster = served()
+    new_template(cluster)
+    cluster.step()
+    cluster.step()
+    node = cluster.deleted_pods[-1]
+    cluster.add_pod(node, ready=False)
+    cluster.advance(119)
+    cluster.step()
+    assert cluster.condition("Degraded")[1] != "RolloutStalled"
+    assert cluster.plan().recheck_after_s is not None
+    cluster.advance(1)
+    cluster.settle()
+    assert cluster.condition("Degraded") == ("True", "RolloutStalled")
+    assert node in cluster.message("Degraded")
+    assert len(cluster.deleted_pods) == 1
+    cluster.pods[node] = replace(cluster.pods[node], ready=True)
+    cluster.report("web", node, "BACKUP")
+    cluster.step()
+    assert len(cluster.deleted_pods) == 2
+    assert cluster.condition("Degraded")[1] != "RolloutStalled"
+
+
+def test_a_pod_that_does_not_work_goes_first():
+    cluster = served()
+    master = cluster.status()["master"]
+    cluster.pods[master] = replace(cluster.pods[master], ready=False)
+    new_template(cluster)
+    cluster.step()
+    cluster.step()
+    assert cluster.deleted_pods == [master]
+
+
+def test_a_dead_node_does_not_hold_up_the_rollout():
+    cluster = served()
+    new_template(cluster)
+    cluster.step()
+    cluster.step()
+    first = cluster.deleted_pods[-1]
+    cluster.add_pod(first, ready=False)
+    cluster.set_ready(first, False)
+    cluster.step()
+    assert len(cluster.deleted_pods) == 2
+
+
+def test_nothing_is_replaced_while_everything_is_released():
+    cluster = served()
+    new_template(cluster)
+    assert cluster.template is not None
+    cluster.template = replace(cluster.template, releasing=True)
+    cluster.step()
+    cluster.step()
+    assert cluster.deleted_pods == []

@@ -1,0 +1,198 @@
+"""Which VRID a VirtualIP gets, when, and who yields in a conflict."""
+
+from vip_operator.plan.vrids import search_start
+
+from tests.operator_world import FakeCluster
+
+
+def cluster_with(*vips: str, **spec: object) -> FakeCluster:
+    cluster = FakeCluster("node1", "node2")
+    for name in vips:
+        cluster.add_vip(name, **spec)
+        cluster.advance(1)
+    cluster.settle()
+    return cluster
+
+
+def test_a_given_vrid_waits_for_nothing():
+    cluster = cluster_with("web", virtualRouterID=51)
+    assert cluster.vrid() == 51
+
+
+def test_an_allocated_one_waits_until_all_have_listened():
+    cluster = cluster_with("web")
+    assert cluster.vrid() is None
+    assert cluster.condition("Ready") == ("False", "Listening")
+    cluster.report("web", "node1", "INIT", link={"subnets": [], "heard": []})
+    cluster.settle()
+    assert cluster.vrid() is None
+    assert cluster.plan().recheck_after_s is not None
+    cluster.listened()
+    cluster.settle()
+    assert cluster.vrid() == search_start("cluster", "web")
+
+
+def test_a_speaker_that_stays_silent_holds_up_the_others_only_so_long():
+    cluster = cluster_with("web")
+    cluster.report("web", "node1", "INIT", link={"subnets": [], "heard": []})
+    cluster.advance(15)
+    cluster.settle()
+    assert cluster.vrid() is not None
+
+
+def test_nobody_listened_means_no_vrid_however_long_it_takes():
+    cluster = cluster_with("web")
+    cluster.advance(3600)
+    cluster.settle()
+    assert cluster.vrid() is None
+
+
+def test_what_is_heard_on_the_link_is_taken():
+    cluster = cluster_with("web")
+    start = search_start("cluster", "web")
+    cluster.listened(heard=(start, start % 255 + 1))
+    cluster.settle()
+    assert cluster.vrid() == (start + 1) % 255 + 1
+
+
+def test_two_clusters_begin_elsewhere():
+    assert len({search_start(f"cluster{i}", "web") for i in range(20)}) > 10
+    assert all(1 <= search_start(str(i), "web") <= 255 for i in range(2000))
+
+
+def test_no_vrid_twice_on_one_link():
+    cluster = FakeCluster("node1", "node2")
+    for i in range(255):
+        cluster.add_vip(f"vip{i}")
+    cluster.settle()
+    for name in cluster.vips:
+        cluster.listened(name)
+    cluster.settle()
+    assert sorted(cluster.vrid(v) or 0 for v in cluster.vips) == list(range(1, 256))
+    cluster.add_vip("late")
+    cluster.settle()
+    cluster.listened("late")
+    cluster.settle()
+    assert cluster.vrid("late") is None
+    assert cluster.condition("Ready", "late") == ("False", "NoFreeVRID")
+
+
+def test_it_is_kept_although_others_use_it_later():
+    cluster = cluster_with("web")
+    cluster.up()
+    before = cluster.vrid()
+    assert before is not None
+    cluster.add_vip("other", virtualRouterID=before)
+    cluster.settle()
+    assert cluster.vrid() == before
+    assert cluster.vrid("other") is None
+    assert cluster.condition("Ready", "other") == ("False", "VRIDConflict")
+    assert "web" in cluster.message("Ready", "other")
+
+
+def test_explicit_goes_before_allocated_where_neither_is_in_use():
+    cluster = cluster_with("web")
+    cluster.listened()
+    cluster.add_vip("other", virtualRouterID=search_start("cluster", "web"))
+    cluster.settle()
+    assert cluster.vrid("other") == search_start("cluster", "web")
+    assert cluster.vrid("web") not in (None, cluster.vrid("other"))
+
+
+def test_the_older_wins_then_the_name():
+    cluster = cluster_with("b", "a", virtualRouterID=7)
+    assert cluster.vrid("b") == 7
+    assert cluster.vrid("a") is None
+    cluster = FakeCluster("node1")
+    cluster.add_vip("b", virtualRouterID=7)
+    cluster.add_vip("a", virtualRouterID=7)
+    cluster.settle()
+    assert cluster.vrid("a") == 7
+    assert cluster.vrid("b") is None
+
+
+def test_the_loser_follows_when_the_winner_goes():
+    cluster = cluster_with("b", "a", virtualRouterID=7)
+    del cluster.vips["b"]
+    cluster.settle()
+    assert cluster.vrid("a") == 7
+
+
+def test_an_edit_to_a_taken_vrid_goes_on_with_the_former():
+    cluster = cluster_with("a", virtualRouterID=7)
+    cluster.add_vip("b", virtualRouterID=8)
+    cluster.settle()
+    cluster.edit("a", virtualRouterID=8)
+    cluster.settle()
+    assert cluster.vrid("a") == 7
+    assert cluster.condition("Degraded", "a") == ("True", "VRIDConflict")
+    assert "goes on with 7" in cluster.message("Degraded", "a")
+    del cluster.vips["b"]
+    cluster.settle()
+    assert cluster.vrid("a") == 8
+
+
+def test_a_vrid_that_its_holder_gives_up_is_free_in_the_same_plan():
+    cluster = cluster_with("a", virtualRouterID=7)
+    cluster.edit("a", virtualRouterID=9)
+    cluster.add_vip("b", virtualRouterID=7)
+    cluster.step()
+    cluster.settle()
+    assert (cluster.vrid("a"), cluster.vrid("b")) == (9, 7)
+
+
+def test_two_that_swap_do_not_meet():
+    cluster = cluster_with("a", virtualRouterID=7)
+    cluster.add_vip("b", virtualRouterID=8)
+    cluster.settle()
+    cluster.edit("a", virtualRouterID=8)
+    cluster.edit("b", virtualRouterID=7)
+    cluster.settle()
+    assert {cluster.vrid("a"), cluster.vrid("b")} == {7, 8}
+    assert cluster.condition("Degraded", "a") == ("True", "VRIDConflict")
+
+
+def test_other_family_other_virtual_router():
+    cluster = cluster_with("four", virtualRouterID=7)
+    cluster.add_vip("six", virtualRouterID=7, addresses=["fd00::7"])
+    cluster.settle()
+    assert cluster.vrid("four") == cluster.vrid("six") == 7
+
+
+def test_other_link_other_virtual_router():
+    cluster = cluster_with("a", virtualRouterID=7, interfaces=["eth0"])
+    cluster.add_vip("b", virtualRouterID=7, interfaces=["eth1"])
+    cluster.add_vip("c", virtualRouterID=7, interfaces=["eth*"])
+    cluster.settle()
+    assert (cluster.vrid("a"), cluster.vrid("b"), cluster.vrid("c")) == (7, 7, None)
+
+
+def test_a_conflict_ends_when_the_speakers_show_different_links():
+    cluster = cluster_with("a", virtualRouterID=7)
+    cluster.elect("a")
+    cluster.add_vip("b", virtualRouterID=7)
+    cluster.settle()
+    assert cluster.vrid("b") is None
+    cluster.report("b", "node1", "INIT", interface="eth1")
+    cluster.settle()
+    assert cluster.vrid("b") == 7
+
+
+def test_a_restored_vip_gets_the_vrid_and_priorities_that_speakers_report():
+    cluster = cluster_with("web")
+    cluster.settle()
+    cluster.report("web", "node1", "BACKUP", virtualRouterID=99, effectivePriority=120)
+    cluster.report("web", "node2", "MASTER", virtualRouterID=99, effectivePriority=150)
+    cluster.settle()
+    assert cluster.vrid() == 99
+    assert cluster.priorities() == {"node1": 120, "node2": 150}
+
+
+def test_a_restored_vip_waits_for_all_speakers_that_can_report():
+    cluster = cluster_with("web")
+    cluster.report("web", "node1", "BACKUP", virtualRouterID=99, effectivePriority=120)
+    cluster.settle()
+    assert cluster.vrid() is None
+    cluster.advance(15)
+    cluster.settle()
+    assert cluster.vrid() == 99
