@@ -74,7 +74,7 @@ def _serve_metrics(address: str, collector: NodeCollector) -> None:
     try:
         start_http_server(int(port), addr=host.strip("[]") or "0.0.0.0")  # noqa: S104 as asked for
     except OSError as error:
-        log.error("no metrics: %s: %s", address, error)  # noqa: TRY400 no traceback
+        log.error("no metrics: %s: %s", address, error)
 
 
 def _run(reflector: Reflector, writer: Writer, reporter: Reporter, *, grace_s: float) -> int:

@@ -77,7 +77,7 @@ class Writer:
                 self._complained = False
             except OSError as error:
                 if not self._complained:
-                    log.error("the documents for the router cannot be written: %s", error)  # noqa: TRY400 no traceback
+                    log.error("the documents for the router cannot be written: %s", error)
                 self._complained = True
 
     def synchronise(self) -> None:
