@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 from vip_speaker.vrrp.types import IPAddress
@@ -20,6 +21,10 @@ REQUEST, REPLY = 1, 2
 # Longer than any announcement: Ethernet, IPv6, a neighbour advertisement and some options.
 MAX_ANNOUNCEMENT = 256
 
+# To build a frame takes 0.4 ms, 25 ms for 64 addresses: too long between becoming master and saying so. Whoever builds
+# them before they are needed finds them here. Filled from the configuration alone: 64 VIPs of 64 addresses, 1.5 MB.
+MAX_REMEMBERED = 4096
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
@@ -29,6 +34,7 @@ class Announced:
     mac: str
 
 
+@lru_cache(maxsize=MAX_REMEMBERED)
 def gratuitous_arp(address: IPv4Address, mac: str) -> bytes:
     """A broadcast ARP request of `address` for itself: the form that every Linux host takes up at once.
 
@@ -38,6 +44,7 @@ def gratuitous_arp(address: IPv4Address, mac: str) -> bytes:
     return bytes(Ether(src=mac, dst=BROADCAST_MAC) / arp)
 
 
+@lru_cache(maxsize=MAX_REMEMBERED)
 def unsolicited_advertisement(address: IPv6Address, mac: str, *, router: bool) -> bytes:
     """A neighbour advertisement from `address` to all nodes, with Override and the link-layer address.
 
