@@ -24,7 +24,7 @@ class DiscardReason(StrEnum):
     MALFORMED = "malformed"  # RV-03: not an IP packet, header checksum wrong
     PACKET_LENGTH = "packet-length"  # RV-03, RV-06, RV-10; vrrpv3StatisticsPacketLengthErrors
     DESTINATION = "destination"  # RV-04, A12
-    TTL = "ttl"  # RV-05; vrrpv3StatisticsRcvdIpTtlErrors ("IpTtlErrors")
+    TTL = "ttl"  # RV-05; vrrpv3StatisticsIpTtlErrors
     UNKNOWN_VRID = "unknown-vrid"  # RV-07; vrrpv3RouterVrIdErrors
     VERSION = "version"  # RV-08; vrrpv3RouterVersionErrors
     PACKET_TYPE = "packet-type"  # RV-09; vrrpv3StatisticsRcvdInvalidTypePackets
