@@ -233,9 +233,8 @@ class Kernel:
             elif held.ran_out(now_ns):
                 failures.append(_failure("ran out before it was renewed", one, errno.ETIME))
             else:
-                held.lifetime_s = lifetime_s
                 message = requests_for.renewal(one, lifetime_s)
-                renewals.append(Renewal(assigned=one, message=message, until_ns=held.until_ns))
+                renewals.append(Renewal(assigned=one, message=message, lifetime_s=lifetime_s, until_ns=held.until_ns))
         if renewals:
             self._renewer.submit(renewals)
         return failures
@@ -364,6 +363,7 @@ class Kernel:
                 continue
             if result.error is None:
                 held.renewed_at_ns = max(held.renewed_at_ns, result.at_ns)
+                held.lifetime_s = result.lifetime_s
             else:
                 failures.append(Failure(assigned=one, error=result.error))
         return failures

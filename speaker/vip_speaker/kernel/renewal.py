@@ -33,6 +33,7 @@ class Renewal:
 
     assigned: Assigned
     message: bytes
+    lifetime_s: int | None
     until_ns: int | None
 
 
@@ -41,6 +42,7 @@ class Renewed:
     """What became of a renewal that was sent at `at_ns`; `error` None: the kernel accepted it."""
 
     assigned: Assigned
+    lifetime_s: int | None
     at_ns: int
     error: KernelError | None = None
 
@@ -130,12 +132,16 @@ class Renewer:
         try:
             refusals = {one.index: one for one in self._requests.send([one.message for one in wanted])}
         except KernelError as error:
-            return [Renewed(assigned=one.assigned, at_ns=at_ns, error=error) for one in wanted]
+            return [_told(one, at_ns, error) for one in wanted]
         results = []
         for index, one in enumerate(wanted):
             refusal = refusals.get(index)
             refused = None
             if refusal is not None:
                 refused = KernelError(f"{one.assigned} cannot be renewed", refusal.code, refusal.detail)
-            results.append(Renewed(assigned=one.assigned, at_ns=at_ns, error=refused))
+            results.append(_told(one, at_ns, refused))
         return results
+
+
+def _told(renewal: Renewal, at_ns: int, error: KernelError | None) -> Renewed:
+    return Renewed(assigned=renewal.assigned, lifetime_s=renewal.lifetime_s, at_ns=at_ns, error=error)
