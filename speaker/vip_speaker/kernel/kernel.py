@@ -292,6 +292,12 @@ class Kernel:
         self._forget_link(link.ifindex)
         self._table.drop_link(link.ifindex)
 
+    def virtual_mac_removal_requests(self) -> list[bytes]:
+        """For the last will: the rtnetlink requests that delete these links and give their parents back as they
+        were.
+        """
+        return self._virtual_macs.removal_requests()
+
     def _virtual_macs_up(self, ifindexes: set[int]) -> None:
         for ifindex in ifindexes & self._virtual_macs.ifindexes:
             with contextlib.suppress(KernelError):  # it is gone, as `add` will say
