@@ -40,8 +40,8 @@ with locked memory has all of it resident."""
 
 FREEZE_INTERVALS = 2
 MINIMUM_FREEZE_LIMIT_NS = 100_000_000
-"""A router counts as frozen when its heartbeat stands still for two of its fastest intervals: peers wait three since its
-last advertisement, which may be one older than its last heartbeat, and the address is to be gone before they act.
+"""A router counts as frozen when its heartbeat stands still for two of its fastest intervals: peers wait three since
+its last advertisement, which may be one older than its last heartbeat, and the address is to be gone before they act.
 But never before 100 ms: garbage collection, a reload and a busy neighbour stop a healthy process for tens of
 milliseconds (docs/decisions/guard.md)."""
 
