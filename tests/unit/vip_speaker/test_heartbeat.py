@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from vip_speaker.guard import MS, POSTPONEMENTS, SECOND, START_LIMIT_NS, Heartbeat
+from vip_speaker.guard import LATENESS_MINIMUM_NS, MS, POSTPONEMENTS, SECOND, START_LIMIT_NS, Heartbeat
 from vip_speaker.will import freeze_limit_ns
 
 # The machine may be busy: no test here is about its speed.
@@ -50,7 +50,8 @@ def test_a_frozen_router_is_found_in_time(interval_ms, frozen_after_ms):
         assert clock.now_ns < START + 1_000 * SECOND
     quiet_ns = clock.now_ns - clock.beat_ns
     limit_ns = freeze_limit_ns(clock.interval_ns)
-    assert quiet_ns == limit_ns
+    # A router that freezes right after its first beat is seen by a look that was due then anyway.
+    assert limit_ns <= quiet_ns <= limit_ns + (LATENESS_MINIMUM_NS if frozen_after_ms < 100 else 0)
 
 
 @pytest.mark.parametrize("since_look_ms", [0, 60])
