@@ -302,7 +302,7 @@ def test_sm41_ipv6_tie():
 
 @kinds
 def test_sm50_sm51_announcements_follow_the_addresses(config):
-    """Sections 8.1.2 and 8.2.2: no gratuitous ARP and no unsolicited NA before the address (and its MAC) is configured."""
+    """Sections 8.1.2 and 8.2.2: no gratuitous ARP and no unsolicited NA before the address and its MAC are there."""
     for living in (True, False):
         router = backup(config)
         if living:
