@@ -78,14 +78,16 @@ class Heartbeat:
         if lateness_ns > tolerance_ns and self._postponed < POSTPONEMENTS:
             self._moved_ns = now_ns
             self._postponed += 1
-        if now_ns < self._moved_ns + limit_ns:
+        second_look_ns = min(tolerance_ns, SECOND_LOOK_NS)
+        suspect_at_ns = self._moved_ns + limit_ns - second_look_ns
+        if now_ns < suspect_at_ns:
             self._suspect = False
             period_ns = LOOK_PERIOD_NS if beat_ns else START_LOOK_PERIOD_NS
-            self.deadline_ns = min(self._moved_ns + limit_ns, now_ns + period_ns)
+            self.deadline_ns = min(suspect_at_ns, now_ns + period_ns)
             return False
         if not self._suspect:
             self._suspect = True
-            self.deadline_ns = now_ns + min(tolerance_ns, SECOND_LOOK_NS)
+            self.deadline_ns = now_ns + second_look_ns
             return False
         return now_ns >= self.deadline_ns
 

@@ -38,9 +38,12 @@ MAXIMUM_SLOT = 1024 * 1024
 0.9 MB with 7 unicast peers each, the default of maxNodes; 255 VIPs of one address 0.05 MB. Not more, because a router
 with locked memory has all of it resident."""
 
+FREEZE_INTERVALS = 2
 MINIMUM_FREEZE_LIMIT_NS = 100_000_000
-"""A router counts as frozen after three of its fastest intervals without a heartbeat, but never before this: garbage
-collection, a reload and a busy neighbour stop a healthy process for tens of milliseconds (docs/decisions/guard.md)."""
+"""A router counts as frozen when its heartbeat stands still for two of its fastest intervals: peers wait three since
+its last advertisement, which may be one older than its last heartbeat, and the address is to be gone before they act.
+But never before 100 ms: garbage collection, a reload and a busy neighbour stop a healthy process for tens of
+milliseconds (docs/decisions/guard.md)."""
 
 _PREAMBLE = struct.Struct("@8sII")
 _SLOT = struct.Struct("@QII")
@@ -174,8 +177,8 @@ def decode(payload: bytes) -> list[Entry]:
 
 
 def freeze_limit_ns(fastest_interval_ns: int) -> int:
-    """How long the heartbeat may stand still, in ns, before the guard ends the router. 3 s without a VIP."""
-    return max(3 * (fastest_interval_ns or 1_000_000_000), MINIMUM_FREEZE_LIMIT_NS)
+    """How long the heartbeat may stand still, in ns, before the guard ends the router. 2 s without a VIP."""
+    return max(FREEZE_INTERVALS * (fastest_interval_ns or 1_000_000_000), MINIMUM_FREEZE_LIMIT_NS)
 
 
 class Will:

@@ -165,6 +165,7 @@ def test_the_nodes_own_address_is_left_alone(kernel: Kernel, host: Host) -> None
     for text in ("10.9.0.1", "10.9.0.1/24", "fd00:9::1"):
         failures = kernel.add(assign(kernel, text), 2)
         assert [one.error.code for one in failures] == [errno.EEXIST], text
+        assert "not ours" in str(failures[0].error) or "already assigned" in str(failures[0].error)
     assert kernel.own_addresses == frozenset()
     assert host.addresses().count("10.9.0.1/24") == 1
     assert host.addresses().count("fd00:9::1/64") == 1

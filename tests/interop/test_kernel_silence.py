@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from vip_speaker.kernel import Record
+from vip_speaker.kernel.netlink import Requests
+from vip_speaker.kernel.silence import NETLINK_NETFILTER
 
 from tests.interop.kernel_lab import assign, opened, program, running
 from tests.netns import Host, Network, wait_for
@@ -105,3 +109,27 @@ def test_silence_is_quick_at_the_moment_that_counts(hosts: tuple[Host, Host, Hos
             fastest = min(fastest, time.perf_counter() - start)
             kernel.unsilence(addresses)
         assert fastest < 0.005
+
+
+def test_a_kernel_that_knows_no_owners_is_cleaned_up_by_others(
+    hosts: tuple[Host, Host, Host], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    holder, _, asks = hosts
+    monkeypatch.setattr("vip_speaker.kernel.silence._TABLE_F_OWNER", 0x80)  # a flag that this kernel does not know
+    with opened(holder) as kernel:
+        assert kernel.add(assign(kernel, VIP), 60) == []
+        kernel.silence([ip_address(VIP)])
+        assert "flags owner" not in holder.run("nft", "list", "ruleset")
+        assert not reaches(asks, VIP)
+        will = kernel.silence_removal_requests()
+        with holder.entered():
+            guard = Requests(NETLINK_NETFILTER)
+        assert guard.send(will) == []
+        assert holder.run("nft", "list", "tables") == ""
+        guard.close()
+    monkeypatch.undo()
+    for family in ("arp", "ip6"):
+        holder.run("nft", "add", "table", family, "kube-vrrp-4711")
+    with opened(holder) as kernel:
+        assert kernel.sweep(Record(tmp_path / "held"))[1:] == ["nftables table kube-vrrp-4711"]
+    assert holder.run("nft", "list", "tables") == ""

@@ -7,8 +7,9 @@ from ipaddress import ip_address
 
 import pytest
 from vip_speaker.kernel import KernelError, mac_of
+from vip_speaker.kernel.netlink import Requests
 
-from tests.interop.kernel_lab import eth0, opened
+from tests.interop.kernel_lab import assign, eth0, opened
 from tests.netns import Host, Network, wait_for
 
 pytestmark = pytest.mark.netns
@@ -105,3 +106,22 @@ def test_closing_removes_the_links(hosts: tuple[Host, Host]) -> None:
         kernel.create_virtual_mac(eth0(kernel), 51, 4)
     assert "kv4-" not in holder.ip("link")
     assert settings(holder) == ["0", "0"]
+
+
+def test_the_last_will_leaves_nothing(hosts: tuple[Host, Host]) -> None:
+    holder, _ = hosts
+    with opened(holder) as kernel:
+        link = kernel.create_virtual_mac(eth0(kernel), 51, 4)
+        assert kernel.add(assign(kernel, "10.9.0.100", link=link), 60) == []
+        will = kernel.virtual_mac_removal_requests()
+        with holder.entered():
+            guard = Requests(0)
+        assert guard.send(will) == []
+        guard.close()
+        assert link.name not in holder.ip("link")
+        assert settings(holder) == ["0", "0"]
+        assert kernel.read_events()
+        assert link.ifindex not in kernel.links
+        again = kernel.create_virtual_mac(eth0(kernel), 51, 4)
+        assert again.ifindex != link.ifindex
+        assert settings(holder) == ["1", "2"]

@@ -4,9 +4,9 @@ Nothing here blocks and nothing here knows VRRP: the router asks, and reads even
 watches.
 """
 
-from vip_speaker.kernel.addresses import Assigned, plan_addresses, removal_requests
+from vip_speaker.kernel.addresses import Assigned, Failure, plan_addresses, removal_requests
 from vip_speaker.kernel.errors import KernelError
-from vip_speaker.kernel.kernel import Failure, Kernel
+from vip_speaker.kernel.kernel import Kernel
 from vip_speaker.kernel.links import AddressChanged, Event, IPAddress, Link, LinkAddress, LinkChanged, Overflow
 from vip_speaker.kernel.record import Record
 from vip_speaker.kernel.virtual_mac import mac_of

@@ -13,6 +13,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from vip_speaker.kernel import codec
+from vip_speaker.kernel.errors import KernelError
 from vip_speaker.kernel.links import (
     FOREVER,
     IFA_F_NODAD,
@@ -48,6 +49,18 @@ class Assigned:
 
     def _order(self) -> tuple[int, int, bytes, int]:
         return self.ifindex, self.ip.version, self.ip.packed, self.prefix_length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What the kernel refused for one address. `error.code` is the errno.
+
+    EEXIST: the address is on the link already and not ours (left alone); ENODEV: the link is gone; EADDRNOTAVAIL:
+    the address is gone; ETIME: its lifetime had run out before the renewal.
+    """
+
+    assigned: Assigned
+    error: KernelError
 
 
 def plan_addresses(

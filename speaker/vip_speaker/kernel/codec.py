@@ -45,6 +45,16 @@ netlink, rtnl, _ifaddrmsg, _ifinfmsg, nfnetlink, nftsocket = _load(
 ifaddrmsg: Any = _ifaddrmsg.ifaddrmsg
 ifinfmsg: Any = _ifinfmsg.ifinfmsg
 
+
+class error_answer(netlink.nlmsg):  # type: ignore[name-defined]  # noqa: N801 - named like pyroute2's own
+    """NLMSG_ERROR with the header of the request and no more of it (NETLINK_CAP_ACK); pyroute2 expects all or
+    nothing.
+    """
+
+    fields = (("error", "i"), ("length", "I"), ("type", "H"), ("flags", "H"), ("sequence", "I"), ("port", "I"))
+    nla_map = ((1, "NLMSGERR_ATTR_MSG", "asciiz"),)
+
+
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port
 ERROR = struct.Struct("=i")  # struct nlmsgerr: the negative errno in front
 

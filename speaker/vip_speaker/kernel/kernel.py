@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import socket
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from typing import Self
 
 from vip_speaker.kernel import addresses as requests_for
 from vip_speaker.kernel import choose, codec
-from vip_speaker.kernel.addresses import ADDRESS_PROTOCOL, Assigned
+from vip_speaker.kernel.addresses import ADDRESS_PROTOCOL, Assigned, Failure
 from vip_speaker.kernel.errors import KernelError
 from vip_speaker.kernel.host import check_requirements, claim_namespace, keeps_marks
 from vip_speaker.kernel.links import (
@@ -44,6 +45,7 @@ from vip_speaker.kernel.links import (
 )
 from vip_speaker.kernel.netlink import NLM_F_DUMP, NLM_F_REQUEST, Requests, open_socket
 from vip_speaker.kernel.record import Record, leftovers
+from vip_speaker.kernel.renewal import Renewal, Renewer
 from vip_speaker.kernel.silence import Silence
 from vip_speaker.kernel.virtual_mac import VirtualMacs, is_virtual
 
@@ -55,18 +57,6 @@ _EVENTS_PER_READ = (
 _EXPIRY_SLACK_NS = 100_000_000  # the kernel rounds lifetimes down by up to 20 ms
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """What the kernel refused for one address. `error.code` is the errno.
-
-    EEXIST: the address is on the link already and not ours (left alone); ENODEV: the link is gone; EADDRNOTAVAIL:
-    the address is gone; ETIME: its lifetime had run out before the renewal.
-    """
-
-    assigned: Assigned
-    error: KernelError
-
-
 @dataclass(slots=True, kw_only=True)
 class _Holding:
     """An address that we put on a link."""
@@ -75,19 +65,28 @@ class _Holding:
     lifetime_s: int | None
     renewed_at_ns: int
 
+    @property
+    def until_ns(self) -> int | None:
+        """When the kernel may remove the address by itself; None: never."""
+        if self.lifetime_s is None:
+            return None
+        return self.renewed_at_ns + self.lifetime_s * 1_000_000_000 - _EXPIRY_SLACK_NS
+
     def ran_out(self, now_ns: int) -> bool:
         """Whether the kernel may have removed the address by itself."""
-        if self.lifetime_s is None:
-            return False
-        return now_ns >= self.renewed_at_ns + self.lifetime_s * 1_000_000_000 - _EXPIRY_SLACK_NS
+        return self.until_ns is not None and now_ns >= self.until_ns
 
 
 class Kernel:
     """Links and addresses of one network namespace. Not for use from several threads."""
 
-    def __init__(self, events: socket.socket, requests: Requests) -> None:
+    def __init__(self, events: socket.socket, requests: Requests, renewer: Renewer) -> None:
         self._events = events
         self._requests = requests
+        self._renewer = renewer
+        self._readable = select.epoll()
+        self._readable.register(events, select.EPOLLIN)
+        self._readable.register(renewer, select.EPOLLIN)
         self._sole = claim_namespace()
         self._silence = Silence()
         self._virtual_macs = VirtualMacs(requests)
@@ -104,7 +103,7 @@ class Kernel:
             events = open_socket(socket.NETLINK_ROUTE, _GROUPS)
         except OSError as error:
             raise KernelError("cannot watch links and addresses", error.errno or 0) from error
-        opened = cls(events, Requests(socket.NETLINK_ROUTE))
+        opened = cls(events, Requests(socket.NETLINK_ROUTE), Renewer(Requests(socket.NETLINK_ROUTE)))
         opened._read_all()
         return opened
 
@@ -114,12 +113,14 @@ class Kernel:
         self._silence.close()
         if self._sole is not None:
             self._sole.close()
+        self._readable.close()
+        self._renewer.close()
         self._events.close()
         self._requests.close()
 
     def fileno(self) -> int:
         """The descriptor that is readable when `read_events` has something to read."""
-        return self._events.fileno()
+        return self._readable.fileno()
 
     @property
     def links(self) -> Mapping[int, Link]:
@@ -216,13 +217,15 @@ class Kernel:
         ]
         return failures + self._put(wanted, messages, lifetime_s)
 
-    def renew(self, assigned: Sequence[Assigned], lifetime_s: int | None) -> list[Failure]:
-        """Set the lifetime of addresses that we hold anew, all in one sendmsg; those refused.
+    def renew(self, assigned: Iterable[Assigned], lifetime_s: int | None) -> list[Failure]:
+        """Have the lifetime of addresses that we hold set anew, beside the loop (renewal.py); those that cannot be.
 
-        An address whose lifetime has already run out is not brought back (ETIME): the event that tells of it decides.
+        An address whose lifetime has already run out is not brought back (ETIME): the event that tells of it
+        decides. What the kernel refuses later, `read_events` tells as a Failure.
         """
+        failures = self._renewal_failures()  # what was renewed meanwhile has not run out
         now_ns = time.monotonic_ns()
-        wanted, failures = [], []
+        renewals = []
         for one in assigned:
             held = self._held.get(key_of(one.ifindex, one.ip, one.prefix_length))
             if held is None:
@@ -230,11 +233,15 @@ class Kernel:
             elif held.ran_out(now_ns):
                 failures.append(_failure("ran out before it was renewed", one, errno.ETIME))
             else:
-                wanted.append(one)
-        return failures + self._put(wanted, [requests_for.renewal(one, lifetime_s) for one in wanted], lifetime_s)
+                message = requests_for.renewal(one, lifetime_s)
+                renewals.append(Renewal(assigned=one, message=message, lifetime_s=lifetime_s, until_ns=held.until_ns))
+        if renewals:
+            self._renewer.submit(renewals)
+        return failures
 
     def remove(self, assigned: Sequence[Assigned]) -> list[Failure]:
         """Take addresses off their links, all in one sendmsg; those refused. One that is gone already is a success."""
+        self._renewer.cancel(assigned)
         refusals = {one.index: one for one in self._requests.send(requests_for.removal_requests(assigned))}
         failures = []
         for index, one in enumerate(assigned):
@@ -285,6 +292,12 @@ class Kernel:
         self._forget_link(link.ifindex)
         self._table.drop_link(link.ifindex)
 
+    def virtual_mac_removal_requests(self) -> list[bytes]:
+        """For the last will: the rtnetlink requests that delete these links and give their parents back as they
+        were.
+        """
+        return self._virtual_macs.removal_requests()
+
     def _virtual_macs_up(self, ifindexes: set[int]) -> None:
         for ifindex in ifindexes & self._virtual_macs.ifindexes:
             with contextlib.suppress(KernelError):  # it is gone, as `add` will say
@@ -328,9 +341,9 @@ class Kernel:
 
     # --- events -----------------------------------------------------------------------------------------------------
 
-    def read_events(self) -> list[Event]:
+    def read_events(self) -> list[Event | Failure]:
         """What changed, in order; at most some hundred messages at a time (`fileno()` stays readable). Never blocks."""
-        events: list[Event] = []
+        events: list[Event | Failure] = [*self._renewal_failures()]
         for _ in range(_EVENTS_PER_READ):
             try:
                 data = self._events.recv(1 << 16)
@@ -346,6 +359,20 @@ class Kernel:
                 if event is not None:
                     events.append(event)
         return events
+
+    def _renewal_failures(self) -> list[Failure]:
+        failures = []
+        for result in self._renewer.take_results():
+            one = result.assigned
+            held = self._held.get(key_of(one.ifindex, one.ip, one.prefix_length))
+            if held is None:
+                continue
+            if result.error is None:
+                held.renewed_at_ns = max(held.renewed_at_ns, result.at_ns)
+                held.lifetime_s = result.lifetime_s
+            else:
+                failures.append(Failure(assigned=one, error=result.error))
+        return failures
 
     def _event(self, data: bytes, offset: int, kind: int) -> Event | None:
         match kind:

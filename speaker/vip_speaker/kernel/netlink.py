@@ -21,6 +21,7 @@ NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE = 1, 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_ROOT, NLM_F_MATCH = 0x1, 0x4, 0x100, 0x200
 NLM_F_DUMP = NLM_F_ROOT | NLM_F_MATCH
 NLM_F_DUMP_INTR = 0x10
+NLM_F_ACK_TLVS = 0x200  # on an error answer
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
 
 SO_RCVBUFFORCE = 33  # beyond rmem_max, with NET_ADMIN
@@ -187,7 +188,6 @@ def _batches(messages: list[bytes]) -> Iterator[bytes]:
 def _detail(data: bytes, offset: int) -> str:
     """The kernel's own words in an error answer (NLMSGERR_ATTR_MSG), if it said any."""
     _, _, flags, _, _ = codec.HEADER.unpack_from(data, offset)
-    if not flags & 0x200:  # NLM_F_ACK_TLVS
+    if not flags & NLM_F_ACK_TLVS:
         return ""
-    answer = codec.decode(codec.netlink.nlmsgerr, data, offset)
-    return answer.get_attr("NLMSGERR_ATTR_MSG") or ""
+    return codec.decode(codec.error_answer, data, offset).get_attr("NLMSGERR_ATTR_MSG") or ""

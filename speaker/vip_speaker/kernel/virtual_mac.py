@@ -143,9 +143,10 @@ class VirtualMacs:
         for link in [link for children in self._children.values() for link in children.values()]:
             self.remove(link)
 
-    def removal_request(self, link: Link) -> bytes:
-        """The request that deletes the link, wanting no answer (last will)."""
-        return codec.encode(codec.ifinfmsg, RTM_DELLINK, NLM_F_REQUEST, {"index": link.ifindex})
+    def removal_requests(self) -> list[bytes]:
+        """The requests that delete all links and restore their parents, wanting no answer (last will)."""
+        links = [_delete_link(ifindex) for ifindex in sorted(self.ifindexes)]
+        return links + [_settings_message(parent, settings) for parent, settings in self._before.items()]
 
     def sweep(self) -> list[str]:
         """Delete links that an earlier router left behind; their names. For a start with no other router in the
@@ -157,11 +158,10 @@ class VirtualMacs:
         return [link.name for link in left]
 
     def _prepare_parent(self, parent: Link) -> None:
-        if parent.ifindex in self._before:
-            return
-        before = self._settings(parent)
-        self._set(parent, {number: max(value, before.get(number, 0)) for number, value in _ON_PARENT.items()})
-        self._before[parent.ifindex] = {number: before[number] for number in _ON_PARENT if number in before}
+        found = self._settings(parent)
+        self._set(parent, {number: max(value, found.get(number, 0)) for number, value in _ON_PARENT.items()})
+        before = {number: found[number] for number in _ON_PARENT if number in found}
+        self._before.setdefault(parent.ifindex, before)
 
     def _settings(self, link: Link) -> dict[int, int]:
         """The IPv4 settings of the link that we may change."""
@@ -171,18 +171,11 @@ class VirtualMacs:
         return {number: values[name] for number, name in _FIELD_OF.items()} if values is not None else {}
 
     def _set(self, link: Link, settings: dict[int, int], *ipv6: tuple[str, int]) -> None:
-        values = {"attrs": [(_FIELD_OF[number], value) for number, value in settings.items()]}
-        families: list[tuple[str, Any]] = [("AF_INET", {"attrs": [("IFLA_INET_CONF", values)]})]
-        if ipv6:
-            families.append(("AF_INET6", {"attrs": list(ipv6)}))
-        specification = [("IFLA_AF_SPEC", {"attrs": families})]
-        message = codec.encode(_link_settings, RTM_SETLINK, NLM_F_REQUEST, {"index": link.ifindex}, specification)
-        self._do(f"cannot change the settings of {link.name}", message)
+        self._do(f"cannot change the settings of {link.name}", _settings_message(link.ifindex, settings, *ipv6))
 
     def _delete(self, ifindex: int, name: str) -> None:
-        message = codec.encode(codec.ifinfmsg, RTM_DELLINK, NLM_F_REQUEST, {"index": ifindex})
         try:
-            self._do(f"cannot delete the link {name}", message)
+            self._do(f"cannot delete the link {name}", _delete_link(ifindex))
         except KernelError as error:
             if error.code != errno.ENODEV:
                 raise
@@ -194,6 +187,19 @@ class VirtualMacs:
     def _do(self, what: str, message: bytes) -> None:
         if refusals := self._requests.send([message]):
             raise KernelError(what, refusals[0].code, refusals[0].detail)
+
+
+def _delete_link(ifindex: int) -> bytes:
+    return codec.encode(codec.ifinfmsg, RTM_DELLINK, NLM_F_REQUEST, {"index": ifindex})
+
+
+def _settings_message(ifindex: int, settings: dict[int, int], *ipv6: tuple[str, int]) -> bytes:
+    values = {"attrs": [(_FIELD_OF[number], value) for number, value in settings.items()]}
+    families: list[tuple[str, Any]] = [("AF_INET", {"attrs": [("IFLA_INET_CONF", values)]})]
+    if ipv6:
+        families.append(("AF_INET6", {"attrs": list(ipv6)}))
+    specification = [("IFLA_AF_SPEC", {"attrs": families})]
+    return codec.encode(_link_settings, RTM_SETLINK, NLM_F_REQUEST, {"index": ifindex}, specification)
 
 
 def _get_link(fields: dict[str, int], attributes: list[tuple[str, Any]], flags: int = 0) -> bytes:

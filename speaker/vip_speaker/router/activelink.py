@@ -125,7 +125,11 @@ class ActiveLink:
         except LinkError:
             return  # the link is down or gone: the kernel's event says so too
         for packet in packets:
+            misses = self._decoder.misses
             self._dispatch(packet)
+            if self._decoder.misses != misses:
+                # Taking apart what was never seen before costs 0.3 ms: a flood of it must not hold up what is due.
+                self._loop.run_due_adverts()
 
     def _dispatch(self, packet: Received) -> None:
         decoded = self._decoder.decode(packet)

@@ -43,7 +43,7 @@ class Loop:
         """Call `on_readable` whenever `source` can be read; due advertisements go out before it."""
 
         def read() -> None:
-            self.adverts.run_due(self.now_ns())
+            self.run_due_adverts()
             on_readable()
             self.rearm()
 
@@ -57,11 +57,15 @@ class Loop:
         """Run `callback` in the next turn, after advertisements that are due by then."""
 
         def call() -> None:
-            self.adverts.run_due(self.now_ns())
+            self.run_due_adverts()
             callback()
             self.rearm()
 
         self._loop.call_soon(call)
+
+    def run_due_adverts(self) -> None:
+        """Send what is due; for those who are about to do something that takes its time."""
+        self.adverts.run_due(self.now_ns())
 
     def rearm(self) -> None:
         """Let the timer wake the loop for the earliest deadline of both queues."""

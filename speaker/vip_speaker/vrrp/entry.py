@@ -10,6 +10,7 @@ from dataclasses import replace
 from vip_speaker.vrrp.timing import (
     HANDOVER_BASE_NS,
     HANDOVER_PER_ADDRESS_NS,
+    SUCCESSOR_MARGIN_NS,
     full_bucket,
     longest_skew_ns,
     master_down_interval_ns,
@@ -199,7 +200,7 @@ def former_silence_ns(config: Config, identity: Identity | None = None) -> int:
     identity = identity or config.identity
     interval_ns = identity.advertisement_interval_ns or config.advertisement_interval_ns
     longest_ns = longest_skew_ns(version=identity.version, interval_ns=interval_ns)
-    return 3 * interval_ns + longest_ns + 200_000_000
+    return 3 * interval_ns + longest_ns + SUCCESSOR_MARGIN_NS
 
 
 def heard_former(config: Config, former: FormerIdentity, now_ns: int) -> FormerIdentity:

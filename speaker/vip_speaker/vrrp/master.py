@@ -21,7 +21,7 @@ from vip_speaker.vrrp.entry import (
     notes_on,
 )
 from vip_speaker.vrrp.planned import leave
-from vip_speaker.vrrp.timing import next_grid_instant_ns, own_master_down_interval_ns, take_token
+from vip_speaker.vrrp.timing import SQUEEZE_END_NS, next_grid_instant_ns, own_master_down_interval_ns, take_token
 from vip_speaker.vrrp.types import (
     CENTISECOND,
     LOWEST_PRIORITY,
@@ -47,6 +47,7 @@ from vip_speaker.vrrp.types import (
     Role,
     Shutdown,
     Silence,
+    Squeeze,
     Startup,
     StopAnnouncing,
     Tick,
@@ -90,16 +91,25 @@ def _tick(config: Config, state: MasterState, now_ns: int) -> Step:
     if late_ns > own_master_down_interval_ns(config):
         # Somebody else may be master by now: hear who, before claiming anything.
         return listen(config, now_ns, cause=Cause.STALLED, former=state.former)
-    squeeze = state.squeeze if state.squeeze is not None and now_ns < state.squeeze.until_ns else None
-    interval_ns = config.advertisement_interval_ns if squeeze is None else CENTISECOND
-    noted: tuple[Action, ...] = (Noted(note=Note.ADVERT_LATE),) if 2 * late_ns > interval_ns else ()
+    squeeze = state.squeeze
+    if squeeze is not None and now_ns >= squeeze.until_ns + SQUEEZE_END_NS:
+        squeeze = None
+    slot_ns = config.advertisement_interval_ns if squeeze is None else CENTISECOND
+    noted: tuple[Action, ...] = (Noted(note=Note.ADVERT_LATE),) if 2 * late_ns > slot_ns else ()
+    interval_ns = _interval_said_ns(config, squeeze, now_ns)
     state = replace(
         state,
-        advert_at_ns=next_grid_instant_ns(state.advert_at_ns, interval_ns=interval_ns, now_ns=now_ns),
+        advert_at_ns=next_grid_instant_ns(state.advert_at_ns, interval_ns=slot_ns, now_ns=now_ns),
         squeeze=squeeze,
         last_sent_interval_ns=interval_ns,
     )
     return state, (advertise(config, interval_ns=interval_ns), *noted)
+
+
+def _interval_said_ns(config: Config, squeeze: Squeeze | None, now_ns: int) -> int:
+    """In a squeeze a centisecond, whatever is configured; at its end the configured interval again."""
+    squeezing = squeeze is not None and now_ns < squeeze.until_ns
+    return CENTISECOND if squeezing else config.advertisement_interval_ns
 
 
 def _heard(config: Config, state: MasterState, event: Heard, now_ns: int) -> Step:
@@ -133,7 +143,7 @@ def _reply(config: Config, state: MasterState, event: Heard, now_ns: int) -> Ste
     if bucket is None:
         return state, (Noted(note=Note.REPLY_SUPPRESSED, source=event.advertisement.source),)
     identity = _identity_of(config, state, event)
-    interval_ns = CENTISECOND if state.squeeze is not None and not event.former else None
+    interval_ns = None if event.former else _interval_said_ns(config, state.squeeze, now_ns)
     return replace(state, bucket=bucket), (advertise(config, identity=identity, interval_ns=interval_ns),)
 
 

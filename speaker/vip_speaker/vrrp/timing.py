@@ -19,6 +19,9 @@ HANDOVER_PER_ADDRESS_NS = 5 * MS
 # A demoted master asks for a better peer this long, with adverts every 10 ms (DESIGN, Demotion asks): a peer that heard
 # the first of them takes over within 30 ms + skew (at most 40 ms), so two thirds of them may be lost.
 SQUEEZE_NS = 120 * MS
+# At the end the configured interval is said in three slots of 10 ms: a peer that heard none of them would take us for
+# dead 30 ms later, so one or two may be lost.
+SQUEEZE_END_NS = 20 * MS
 
 # On top of the longest skew of any peer: its scheduling, the wire, and ours.
 SUCCESSOR_MARGIN_NS = 200 * MS

@@ -112,7 +112,7 @@ class Master:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Squeeze:
-    """A master that asks whether a better peer exists: short adverts until `until_ns` (DESIGN, Demotion asks)."""
+    """A master that asks whether a better peer exists: short adverts until `until_ns`, and a few more that end it."""
 
     until_ns: int
 

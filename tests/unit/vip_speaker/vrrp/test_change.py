@@ -210,11 +210,13 @@ class TestDemotion:
             router.tick_when_due()
             assert router.now_ns == began_ns + slot * CENTISECOND
             assert router.said == [(90, CENTISECOND)]
-        router.tick_when_due()
-        assert router.now_ns == began_ns + 120 * MS
-        assert router.said == [(90, SECOND)]
+        for slot in (12, 13, 14):  # three times: to a peer that lost it we would be dead 30 ms later
+            router.tick_when_due()
+            assert router.now_ns == began_ns + slot * CENTISECOND
+            assert router.said == [(90, SECOND)]
+            assert router.notes == []
         assert router.master.squeeze is None
-        assert router.master.advert_at_ns == began_ns + 120 * MS + SECOND
+        assert router.master.advert_at_ns == began_ns + 140 * MS + SECOND
 
     def test_a_better_peer_takes_over_within_40_ms(self):
         peer = backup(config_of(priority=95))
@@ -259,6 +261,17 @@ class TestDemotion:
         router = master()
         router.become(priority=90)
         router.after(200 * MS).tick()
+        assert router.said == [(90, SECOND)]
+        assert router.master.squeeze is None
+
+    def test_replies_at_its_end_say_the_configured_interval(self):
+        router = master()
+        router.become(priority=90)
+        router.after(110 * MS).tick()
+        router.hear(80)
+        assert router.said == [(90, CENTISECOND)]
+        router.after(10 * MS).tick()
+        router.hear(80)
         assert router.said == [(90, SECOND)]
 
     @pytest.mark.parametrize(("version", "preempt"), [(2, True), (3, False)])
