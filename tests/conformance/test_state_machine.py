@@ -302,11 +302,7 @@ def test_sm41_ipv6_tie():
 
 @kinds
 def test_sm50_sm51_announcements_follow_the_addresses(config):
-<<<<<<< .merge_file_wqEpi1
     """Sections 8.1.2 and 8.2.2: no gratuitous ARP and no unsolicited NA before the address (and its MAC) is there."""
-=======
-    """Sections 8.1.2 and 8.2.2: no gratuitous ARP and no unsolicited NA before the address and its MAC are there."""
->>>>>>> .merge_file_AMs0zX
     for living in (True, False):
         router = backup(config)
         if living:
