@@ -151,11 +151,12 @@ def introduce(at: Stage) -> None:
 
 def both_start(at: Stage) -> None:
     at.story.heading(f"Both start: the VIP {VIP} comes up on the first")
+    began = time.monotonic()
     for peer in (at.first, at.second):
         peer.launch()
         at.story.command(peer.host, started_as(peer))
+        at.story.wait(peer.listens, what=f"{peer.kind} listens")
     at.story.command(at.second.host, f"tcpdump -n {at.story.capture.filter}")
-    began = time.monotonic()
     at.story.wait(lambda: at.on(at.first), what=f"{VIP} on the first host")
     took = at.moved_at() - began
     show_addresses(at, at.first)
