@@ -285,7 +285,8 @@ class KubeVrrp(Peer):
         return os.environ | checkout_environment()
 
     def listens(self) -> bool:
-        return all(self.document(one.name).get("state") in ("BACKUP", "MASTER") for one in self.routers)
+        states = [self.document(file.name.split(".")[0]).get("state") for file in self.state.glob("*.vip.json")]
+        return bool(states) and all(state in ("BACKUP", "MASTER") for state in states)
 
     def replace_manifest(self, router: VirtualRouter) -> None:
         """Put a manifest in place as `mv` does."""
