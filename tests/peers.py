@@ -120,6 +120,15 @@ class Peer(abc.ABC):
                 *self.command(), stdout=log, stderr=subprocess.STDOUT, env=self.environment()
             )
 
+    def listens(self) -> bool:
+        """Whether it has come so far that it hears advertisements; true as soon as it runs where nobody can tell."""
+        return True
+
+    def wait_listens(self, *, timeout: float = 20) -> Self:
+        """Until `listens`."""
+        wait_for(self.listens, what=f"{self.kind} on {self.host.name} listens\n{self.log}", timeout=timeout)
+        return self
+
     def stop(self, *, timeout: float = 10) -> int:
         """SIGTERM, and wait until it is gone; the exit status."""
         assert self.process is not None
@@ -220,6 +229,13 @@ class Frr(Peer):
         self.vtysh("-c", "configure terminal", "-c", f"interface {self.routers[0].interface}", *undo)
         return super().stop(timeout=timeout)
 
+    def listens(self) -> bool:
+        links = self.host.run("ip", "-o", "link", "show", "type", "macvlan").splitlines()
+        # until vrrpd has taken them over, its links are up and hold their addresses
+        return all("protodown on" in link for link in links) or any(
+            state["status"] == "Master" for one in self.states() for state in (one["v4"], one["v6"])
+        )
+
     def vtysh(self, *arguments: str) -> str:
         """What FRR's shell answers."""
         return self.host.run("vtysh", "--vty_socket", str(self.directory), *arguments)
@@ -267,6 +283,10 @@ class KubeVrrp(Peer):
 
     def environment(self) -> dict[str, str]:
         return os.environ | checkout_environment()
+
+    def listens(self) -> bool:
+        states = [self.document(file.name.split(".")[0]).get("state") for file in self.state.glob("*.vip.json")]
+        return bool(states) and all(state in ("BACKUP", "MASTER") for state in states)
 
     def replace_manifest(self, router: VirtualRouter) -> None:
         """Put a manifest in place as `mv` does."""

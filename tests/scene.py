@@ -32,6 +32,8 @@ V2_PASS = V2.with_(password="1111")
 LETTING_GO_MS = 150
 #: A planned overlap of ours: 50 ms + 5 ms per address after the successor's first advertisement; a busy machine adds.
 HANDING_OVER_MS = 200
+#: Questions, 5 ms apart, that two hosts may answer while the leaver has not yet read the successor's advertisement.
+DOUBLES = 3
 
 
 @dataclass
@@ -56,6 +58,14 @@ class Scene:
         peer = KINDS[kind](host, *routers, **options)
         self._stack.callback(peer.close)
         return peer
+
+    def pair(self, first: str, second: str, router: VirtualRouter) -> tuple[Peer, Peer]:
+        """Priority 210 and 200, the second started when the first listens, so that only the first is ever MASTER."""
+        one = self.peer(first, self.first, router.with_(priority=210)).start().wait_listens()
+        self.wait_holder(self.first, ipv6=router.ipv6)
+        two = self.peer(second, self.second, router.with_(priority=200)).start().wait_listens()
+        self.wait_holder(self.first, ipv6=router.ipv6)
+        return one, two
 
     def ours(self, host: Host, *routers: VirtualRouter, **options: Any) -> KubeVrrp:
         """Ours, started."""
@@ -89,8 +99,13 @@ class Scene:
         """This moment, for `never_two` and `longest_none`."""
         return Mark(time.monotonic_ns(), time.time())
 
-    def never_two(self, *, since: Mark | None = None, overlap_ms: float = HANDING_OVER_MS, doubles: int = 0) -> None:
-        """No question was answered by two hosts, and no two hosts held a VIP for longer than a hand-over takes."""
+    def never_two(
+        self, *, since: Mark | None = None, overlap_ms: float = HANDING_OVER_MS, doubles: int = DOUBLES
+    ) -> None:
+        """No two hosts held a VIP for longer than a hand-over takes, nor answered for it longer than it takes to hear.
+
+        `doubles` questions, 5 ms apart, may have two answers: the leaver falls silent when it has heard the successor.
+        """
         since_ns = since.monotonic_ns if since else self.began_ns
         for holders, asker in (self.judges(False), self.judges(True)):
             twice = [who for when, who in list(asker.answers) if when >= since_ns and len(who) > 1]

@@ -15,8 +15,8 @@ SLACK_MS = 250
 
 def test_killed_router_leaves_no_second_holder(lan: Scene) -> None:
     first = lan.ours(lan.first, V3.with_(priority=210))
-    lan.peer("keepalived", lan.second, V3.with_(priority=200, preempt=False)).start()
     lan.wait_holder(lan.first)
+    lan.peer("keepalived", lan.second, V3.with_(priority=200, preempt=False)).start()
     time.sleep(0.3)
     killed = lan.mark()
     os.kill(first.child(), signal.SIGKILL)
@@ -29,8 +29,8 @@ def test_killed_router_leaves_no_second_holder(lan: Scene) -> None:
 
 def test_frozen_router_is_ended(lan: Scene) -> None:
     first = lan.ours(lan.first, V3.with_(priority=210))
-    lan.peer("keepalived", lan.second, V3.with_(priority=200, preempt=False)).start()
     lan.wait_holder(lan.first)
+    lan.peer("keepalived", lan.second, V3.with_(priority=200, preempt=False)).start()
     time.sleep(0.3)
     frozen, child = lan.mark(), first.child()
     os.kill(child, signal.SIGSTOP)
@@ -42,8 +42,8 @@ def test_frozen_router_is_ended(lan: Scene) -> None:
 
 def test_everything_killed_the_kernel_removes_the_address(lan: Scene) -> None:
     first = lan.ours(lan.first, V3.with_(priority=210))
-    lan.peer("keepalived", lan.second, V3.with_(priority=200)).start()
     lan.wait_holder(lan.first)
+    lan.peer("keepalived", lan.second, V3.with_(priority=200)).start()
     first.kill()
     began = time.monotonic()
     lan.eventually(lambda: not lan.first.has("192.168.137.200"), "the address expired", timeout=5)

@@ -20,8 +20,8 @@ def test_deleted_address_comes_back(lan: Scene) -> None:
 
 def test_vanished_interface_is_a_fault_and_its_return_heals(lan: Scene) -> None:
     first = lan.ours(lan.first, V3.with_(priority=210))
-    lan.peer("keepalived", lan.second, V3.with_(priority=200)).start()
     lan.wait_holder(lan.first)
+    lan.peer("keepalived", lan.second, V3.with_(priority=200)).start()
     mac = lan.first.mac()
     lan.first.ip("link", "delete", "eth0")
     lan.wait_holder(lan.second)
@@ -44,8 +44,8 @@ def test_link_down_is_a_fault_at_once(lan: Scene) -> None:
 
 def test_lost_primary_address_is_a_fault(lan: Scene) -> None:
     first = lan.ours(lan.first, V3.with_(priority=210))
-    lan.peer("keepalived", lan.second, V3.with_(priority=200)).start()
     lan.wait_holder(lan.first)
+    lan.peer("keepalived", lan.second, V3.with_(priority=200)).start()
     lost = lan.mark()
     lan.first.ip("addr", "del", f"{ADDRESS['first']}/24", "dev", "eth0")
     lan.eventually(lambda: first.document().get("state") == "FAULT", "FAULT in the state file", timeout=3)
@@ -69,8 +69,8 @@ def test_changed_primary_address_is_the_new_source(lan: Scene) -> None:
 
 def test_virtual_mac(lan: Scene) -> None:
     first = lan.ours(lan.first, V3.with_(priority=210, virtual_mac=True))
-    lan.peer("keepalived", lan.second, V3.with_(priority=200, virtual_mac=True)).start()
     lan.wait_holder(lan.first)
+    lan.peer("keepalived", lan.second, V3.with_(priority=200, virtual_mac=True)).start()
     lan.client.run("ping", "-c1", "-W2", VIP4)
     assert "00:00:5e:00:01:33" in lan.client.ip("neigh", "show", VIP4)
     sources = {row[0] for row in lan.capture.fields("vrrp.prio == 210", "eth.src")}
@@ -85,9 +85,9 @@ def test_virtual_mac(lan: Scene) -> None:
 def test_mixed_families_move_together(lan: Scene) -> None:
     mixed = V3.with_(addresses=(f"{VIP4}/32", f"{VIP6}/128"))
     first = lan.ours(lan.first, mixed.with_(priority=210))
-    lan.peer("keepalived", lan.second, mixed.with_(priority=200)).start()
     for ipv6 in (False, True):
         lan.wait_holder(lan.first, ipv6=ipv6)
+    lan.peer("keepalived", lan.second, mixed.with_(priority=200)).start()
     assert not lan.capture.adverts(destination="ff02::12"), "the second family moves along unadvertised"
     first.stop()
     for ipv6 in (False, True):

@@ -58,8 +58,8 @@ def test_changed_priority_is_on_the_wire_and_moves_nothing(lan: Scene, write: Ca
 
 def test_deleted_manifest_releases(lan: Scene) -> None:
     first = lan.ours(lan.first, V3.with_(priority=210))
-    lan.peer("keepalived", lan.second, V3.with_(priority=200)).start()
     lan.wait_holder(lan.first)
+    lan.peer("keepalived", lan.second, V3.with_(priority=200)).start()
     deleted = lan.mark()
     with lan.probe() as probe:
         time.sleep(0.2)

@@ -15,9 +15,7 @@ SUCCESSORS = ("kube-vrrp", "keepalived", "frr")
 @pytest.mark.parametrize("lan", [0, 1], indirect=True, ids=["no-forwarding", "ip-forward"])
 @pytest.mark.parametrize("successor", SUCCESSORS)
 def test_stop_loses_no_packet(lan: Scene, successor: str) -> None:
-    first = lan.ours(lan.first, V3.with_(priority=210))
-    lan.peer(successor, lan.second, V3.with_(priority=200)).start()
-    lan.wait_holder(lan.first)
+    first, _ = lan.pair("kube-vrrp", successor, V3)
     with contextlib.ExitStack() as stack:
         warm, cold = (stack.enter_context(lan.probe(cold=cold)) for cold in (False, True))
         time.sleep(0.4)
@@ -46,9 +44,7 @@ def test_losing_to_a_better_one_loses_no_packet(lan: Scene, successor: str) -> N
 
 @pytest.mark.parametrize("successor", ["kube-vrrp", "keepalived"])
 def test_stop_loses_no_packet_over_ipv6(lan: Scene, successor: str) -> None:
-    first = lan.ours(lan.first, V3_IPV6.with_(priority=210))
-    lan.peer(successor, lan.second, V3_IPV6.with_(priority=200)).start()
-    lan.wait_holder(lan.first, ipv6=True)
+    first, _ = lan.pair("kube-vrrp", successor, V3_IPV6)
     with contextlib.ExitStack() as stack:
         warm, cold = (stack.enter_context(lan.probe(ipv6=True, cold=cold)) for cold in (False, True))
         time.sleep(0.4)
@@ -69,10 +65,7 @@ def test_stop_without_a_successor_leaves_all_the_same(lan: Scene) -> None:
 
 
 def test_demotion_moves_the_vip_in_a_squeeze_and_loses_no_packet(lan: Scene) -> None:
-    first = lan.ours(lan.first, V3.with_(priority=210, interval_ms=1000))
-    lan.peer("keepalived", lan.second, V3.with_(priority=200, interval_ms=1000)).start()
-    lan.wait_holder(lan.first)
-    time.sleep(0.3)
+    first, _ = lan.pair("kube-vrrp", "keepalived", V3.with_(interval_ms=1000))
     with lan.probe() as warm:
         time.sleep(0.3)
         demoted = lan.mark()
@@ -88,8 +81,8 @@ def test_demotion_moves_the_vip_in_a_squeeze_and_loses_no_packet(lan: Scene) -> 
 
 def test_demotion_with_nobody_better_moves_nothing(lan: Scene) -> None:
     first = lan.ours(lan.first, V3.with_(priority=210))
-    lan.peer("keepalived", lan.second, V3.with_(priority=100)).start()
     lan.wait_holder(lan.first)
+    lan.peer("keepalived", lan.second, V3.with_(priority=100)).start()
     first.replace_manifest(V3.with_(priority=150))
     lan.capture.wait_advert(priority=150, interval_ms=100)
     lan.stays(lan.first, seconds=0.8)
@@ -98,9 +91,7 @@ def test_demotion_with_nobody_better_moves_nothing(lan: Scene) -> None:
 
 @pytest.mark.parametrize(("first_kind", "second_kind"), [("keepalived", "kube-vrrp"), ("kube-vrrp", "kube-vrrp")])
 def test_cut_cable_costs_a_master_down_interval(lan: Scene, first_kind: str, second_kind: str) -> None:
-    lan.peer(first_kind, lan.first, V3.with_(priority=210)).start()
-    lan.peer(second_kind, lan.second, V3.with_(priority=200)).start()
-    lan.wait_holder(lan.first)
+    lan.pair(first_kind, second_kind, V3)
     with lan.probe() as probe:
         time.sleep(0.3)
         cut = lan.mark()
@@ -110,7 +101,7 @@ def test_cut_cable_costs_a_master_down_interval(lan: Scene, first_kind: str, sec
     assert 200 <= probe.silence_ms <= 322 + 100
     lan.network.plug(lan.first)
     lan.wait_holder(lan.first)
-    lan.never_two(since=cut, doubles=2)
+    lan.never_two(since=cut)
 
 
 def test_no_preemption_when_told_so(lan: Scene) -> None:
@@ -131,7 +122,7 @@ def test_preemption_after_its_delay(lan: Scene) -> None:
     took = lan.capture.wait_advert(priority=210, timeout=10).time - backup
     assert 1.5 <= took <= 3.5
     lan.wait_holder(lan.first)
-    lan.never_two(doubles=2)
+    lan.never_two()
 
 
 def test_delay_does_not_hold_back_a_takeover_from_a_dead_master(lan: Scene) -> None:

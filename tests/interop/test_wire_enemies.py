@@ -53,8 +53,8 @@ def flood(host: Host, frame: bytes, *, every_s: float) -> Iterator[None]:
 def mastered(lan: Scene, router: VirtualRouter = V3) -> None:
     """Ours master on the first, a keepalived backup on the second."""
     lan.ours(lan.first, router.with_(priority=210))
-    lan.peer("keepalived", lan.second, router.with_(priority=100)).start()
     lan.wait_holder(lan.first)
+    lan.peer("keepalived", lan.second, router.with_(priority=100)).start()
 
 
 JUNK = {

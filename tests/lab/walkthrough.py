@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +15,7 @@ from pathlib import Path
 from tests.capture import Capture, advert
 from tests.lab.story import Story
 from tests.netns import Host, Network
-from tests.peers import KINDS, TUTORIAL, Frr, Keepalived, KubeVrrp, Peer
+from tests.peers import KINDS, TUTORIAL, Frr, Keepalived, KubeVrrp, Peer, checkout_environment
 from tests.probe import Probe
 from tests.watch import Holders
 
@@ -88,20 +91,42 @@ def stage(first_kind: str, second_kind: str) -> Iterator[Stage]:
 
 def make(kind: str, host: Host, priority: int, *, dual: bool) -> Peer:
     """A router of `kind` with what the document gives this host."""
+    if not dual and kind == "keepalived":
+        return Keepalived(host, text=conf(host.name).read_text())
+    if not dual and kind == "kube-vrrp":
+        return KubeVrrp(host, manifests={"web": converted(host.name)[0]})
     routers = DUAL if dual else (TUTORIAL,)
-    if kind == "keepalived" and not dual:
-        return Keepalived(host, text=(HERE / f"{host.name}.conf").read_text())
     return KINDS[kind](host, *(one.with_(priority=priority) for one in routers))
 
 
-def configuration(peer: Peer) -> tuple[str, str]:
-    """The name and text of what the peer is given."""
+def conf(name: str) -> Path:
+    """One of the document's keepalived.conf blocks."""
+    return HERE / f"{name}.conf"
+
+
+def converted(name: str) -> tuple[str, str]:
+    """What `vip-speaker convert` makes of a block: the manifest, and what it has to say about it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vip_speaker", "convert", str(conf(name))],
+        env=os.environ | checkout_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout, done.stderr.strip().removeprefix(f"{conf(name)}: ")
+
+
+def show_configuration(at: Stage, peer: Peer, block: str) -> None:
+    """What the peer is given; ours is converted from the document's block."""
     peer.configure()
-    if isinstance(peer, KubeVrrp):
-        files = sorted(peer.config.glob("*.yaml"))
-        return "web.yaml", "---\n".join(one.read_text() for one in files)
-    name = "vrrpd.conf" if isinstance(peer, Frr) else "keepalived.conf"
-    return name, (peer.directory / name).read_text()
+    if not isinstance(peer, KubeVrrp):
+        name = "vrrpd.conf" if isinstance(peer, Frr) else "keepalived.conf"
+        at.story.file(peer.host, name, (peer.directory / name).read_text())
+        return
+    if not at.dual:
+        at.story.file(peer.host, "keepalived.conf", conf(block).read_text())
+        at.story.command(peer.host, "vip-speaker convert keepalived.conf > web.yaml", converted(block)[1] or None)
+    at.story.file(peer.host, "web.yaml", "---\n".join(one.read_text() for one in sorted(peer.config.glob("*.yaml"))))
 
 
 def started_as(peer: Peer) -> str:
@@ -146,16 +171,17 @@ def introduce(at: Stage) -> None:
     at.story.heading("Two hosts on one switch")
     for peer in (at.first, at.second):
         at.story.say(f"{peer.host.name}: {ADDRESSES[peer.host.name]}, runs {peer.kind}")
-        at.story.file(peer.host, *configuration(peer))
+        show_configuration(at, peer, peer.host.name)
 
 
 def both_start(at: Stage) -> None:
     at.story.heading(f"Both start: the VIP {VIP} comes up on the first")
+    began = time.monotonic()
     for peer in (at.first, at.second):
         peer.launch()
         at.story.command(peer.host, started_as(peer))
+        at.story.wait(peer.listens, what=f"{peer.kind} listens")
     at.story.command(at.second.host, f"tcpdump -n {at.story.capture.filter}")
-    began = time.monotonic()
     at.story.wait(lambda: at.on(at.first), what=f"{VIP} on the first host")
     took = at.moved_at() - began
     show_addresses(at, at.first)
@@ -188,7 +214,8 @@ def first_stops(at: Stage) -> None:
         at.story.wait(lambda: len(at.heard(at.second, 200, since=here)) >= 2, what="the second's advertisements")
     show_addresses(at, at.second)
     at.story.seen(f"{VIP} is on the second, {took:.2f} s after the signal")
-    at.story.check(at.heard(at.first, 0, since=here), "the first said good-bye with priority 0")
+    good_byes = [one for one in map(advert, at.story.capture.lines[here:]) if one and one.priority == 0]
+    at.story.check({one.source for one in good_byes} >= {ADDRESSES["first"]}, "the first said good-bye with priority 0")
     at.story.check(at.heard(at.second, 200, since=here), f"“{at.wire.format(ADDRESSES['second'], 200)}”")
 
 
@@ -211,9 +238,10 @@ def nopreempt(at: Stage) -> None:
     at.story.command(at.first.host, f"kill {at.first.pid}")
     at.story.wait(lambda: at.on(at.second), what=f"{VIP} on the second host")
     without_preemption(at.first)
-    at.story.file(at.first.host, *configuration(at.first))
+    show_configuration(at, at.first, "nopreempt")
     at.first.launch()
     at.story.command(at.first.host, started_as(at.first))
+    at.story.wait(at.first.listens, what=f"{at.first.kind} listens")
     at.story.let_pass(
         5, unless=lambda: not at.on(at.second), what="the VIP left the second host although preempt is off"
     )
@@ -226,7 +254,9 @@ def without_preemption(peer: Peer) -> None:
     """Have the peer not take over from a lower priority, from its next start on."""
     peer.routers = tuple(one.with_(preempt=False) for one in peer.routers)
     if isinstance(peer, Keepalived) and peer.text is not None:
-        peer.text = (HERE / "nopreempt.conf").read_text().replace("state MASTER", "state BACKUP")
+        peer.text = conf("nopreempt").read_text().replace("state MASTER", "state BACKUP")
+    elif isinstance(peer, KubeVrrp) and peer.manifests is not None:
+        peer.manifests = {"web": converted("nopreempt")[0]}
 
 
 def explain_nopreempt(at: Stage) -> None:
@@ -235,9 +265,8 @@ def explain_nopreempt(at: Stage) -> None:
         "Tutorials add `nopreempt` to a block with `state MASTER`. keepalived ignores it there, and the VIP returns"
         " all the same:"
     )
-    conf = HERE / "nopreempt.conf"
     at.story.command(at.first.host, "keepalived --vrrp --config-test --use-file nopreempt.conf")
-    told = at.first.host.run("sh", "-c", f"keepalived --vrrp -t -f {conf} 2>&1", check=False)
+    told = at.first.host.run("sh", "-c", f"keepalived --vrrp -t -f {conf('nopreempt')} 2>&1", check=False)
     at.story.say("  " + told.strip())
     at.story.check("nopreempt will not work with initial state MASTER" in told, "keepalived says so itself")
     at.story.say(
