@@ -85,7 +85,7 @@ def test_the_vip_moves_without_a_second_holder(pair: tuple[Speaker, Speaker], ho
     was, before = first.router(), len(second.log())
     os.kill(was, how)
     wait_for(lambda: "BACKUP → MASTER" in second.log()[before:], what="the second is MASTER", timeout=60)
-    # The guard sends priority 0 when the address is gone (tests/unit/vip_speaker/test_guard.py), and this is the witness
+    # The guard sends priority 0 when the address is gone (tests/unit/vip_speaker/test_guard.py); this is the witness
     # that the second heard it before the master-down interval was over. Timestamps of two processes prove less: on a
     # busy machine they are milliseconds off.
     assert "BACKUP → MASTER, 10.9.0.1 gave up" in second.log()[before:]
