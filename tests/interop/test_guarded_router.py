@@ -1,15 +1,13 @@
-"""The whole speaker, guard and router, killed and frozen while MASTER; the kernel's address events are the witness."""
+"""The whole speaker, guard and router, killed and frozen while it is MASTER; its BACKUP's log is the witness."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -38,17 +36,14 @@ spec:
 
 
 class Speaker:
-    """`vip-speaker router` on a host, and when its address came and went."""
+    """`vip-speaker router` on a host."""
 
     def __init__(self, host: Host, directory: Path, *, priority: int) -> None:
         self.host = host
         self.state = directory / f"{host.name}-state"
         self._log = directory / f"{host.name}.log"
-        self._events = directory / f"{host.name}.events"
         manifest = directory / f"{host.name}.yaml"
         manifest.write_text(MANIFEST.format(vip=VIP, priority=priority))
-        with self._events.open("w") as events:
-            host.start("ip", "-ts", "-o", "monitor", "address", stdout=events)
         with self._log.open("w") as log:
             self.guard = host.start(
                 *SPEAKER, "router", "--config", str(manifest), "--state-dir", str(self.state), "--node", host.name,
@@ -68,16 +63,8 @@ class Speaker:
             [*SPEAKER, "status", "--state-dir", str(self.state), "-o", "json"],
             capture_output=True, text=True, timeout=60, check=False, env=ENVIRONMENT,
         )  # fmt: skip
-        return json.loads(done.stdout)[0] if done.returncode == 0 and json.loads(done.stdout) else {}
-
-    def moments(self, *, gone: bool) -> list[float]:
-        """When the address came, or went. (A renewal of its lifetime looks like coming; so the first counts.)"""
-        found = []
-        for line in self._events.read_text().splitlines():
-            match = re.match(r"\[(\S+)\] (Deleted )?.*\b10\.9\.0\.100/32", line)
-            if match and bool(match[2]) == gone:
-                found.append(datetime.fromisoformat(match[1]).timestamp())
-        return found
+        documents = json.loads(done.stdout) if done.returncode == 0 else []
+        return documents[0] if documents else {}
 
 
 @pytest.fixture
@@ -88,18 +75,20 @@ def pair(tmp_path: Path) -> Iterator[tuple[Speaker, Speaker]]:
         first, second = (Speaker(host, tmp_path, priority=p) for host, p in zip(hosts, (210, 200), strict=True))
         wait_for(lambda: first.host.has(VIP), what="the first is MASTER", timeout=60)
         wait_for(lambda: second.status().get("master") == "10.9.0.1", what="the second hears it", timeout=60)
+        wait_for(lambda: not second.host.has(VIP), what="the second does not hold it, however they started")
         yield first, second
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 def test_the_vip_moves_without_a_second_holder(pair: tuple[Speaker, Speaker], how: signal.Signals) -> None:
     first, second = pair
-    was = first.router()
+    was, before = first.router(), len(second.log())
     os.kill(was, how)
-    wait_for(lambda: second.moments(gone=False), what="the second holds the VIP")
-    wait_for(lambda: first.moments(gone=True), what="the first does not")
-    assert first.moments(gone=True)[0] < second.moments(gone=False)[0], "gone before the successor has it"
-    assert "BACKUP → MASTER, 10.9.0.1 gave up" in second.log(), "not the master-down interval that the others wait"
+    wait_for(lambda: "BACKUP → MASTER" in second.log()[before:], what="the second is MASTER", timeout=60)
+    # The guard sends priority 0 when the address is gone (tests/unit/vip_speaker/test_guard.py); this is the witness
+    # that the second heard it before the master-down interval was over. Timestamps of two processes prove less: on a
+    # busy machine they are milliseconds off.
+    assert "BACKUP → MASTER, 10.9.0.1 gave up" in second.log()[before:]
     wait_for(lambda: first.host.has(VIP) and not second.host.has(VIP), what="its new router takes it back", timeout=60)
     assert first.router() != was
 

@@ -136,6 +136,7 @@ class Chaos:
             self._reprioritize,
             self._reidentify,
             self._blackout,
+            self._repace,
         )
         for _ in range(faults):
             world.at(rng.randrange(self.heals_at_ns), rng.choice(kinds))
@@ -184,6 +185,14 @@ class Chaos:
     def _reprioritize(self) -> None:
         change_priority(self._host(), self.world.random.choice((1, 60, 100, 140, 200, 254)))
 
+    def _repace(self) -> None:
+        """One host alone: in version 3 intervals may differ, a BACKUP learns its master's."""
+        host = self._host()
+        config = latest_config(host)
+        if config.identity.version == 3 and self.shape.interval_ns == SECOND:
+            interval_ns = self.world.random.choice((100 * MS, SECOND))
+            host.tell(replace(config, advertisement_interval_ns=interval_ns))
+
     def _reidentify(self) -> None:
         shape = self.shape
         if shape.interval_ns == SECOND and self.world.random.random() < 0.3:
@@ -192,8 +201,12 @@ class Chaos:
         for host in self.world.hosts:
             self._later(
                 self._some_time_ns(),
-                lambda host=host: host.tell(replace(latest_config(host), identity=new)),
+                lambda host=host: host.tell(self._with_identity(host, new)),
             )
+
+    def _with_identity(self, host: Host, new: Identity) -> Config:
+        interval_ns = self.shape.interval_ns if new.version == 2 else latest_config(host).advertisement_interval_ns
+        return replace(latest_config(host), identity=new, advertisement_interval_ns=interval_ns)
 
     def _blackout(self) -> None:
         before = self.world.weather.loss
@@ -211,7 +224,7 @@ class Chaos:
                 host.power_off()
             else:
                 host.start()
-                host.tell(replace(latest_config(host), identity=self._identity))
+                host.tell(self._with_identity(host, self._identity))
                 host.tell(Recovered())
 
 
@@ -236,6 +249,8 @@ class PlannedMoves:
         self._identity = identity(shape, 0)
         self.begins_at_ns = shape.settled_after_ns + 3 * shape.interval_ns
         kinds = [self._leave, self._reprioritize, self._readdress]
+        if shape.version == 3:
+            kinds.append(self._repace)
         when_ns = self.begins_at_ns
         for _ in range(moves):
             kind = world.random.choice(kinds)
@@ -244,7 +259,7 @@ class PlannedMoves:
         # An owner that starts under the new identity is master at once and cannot know the old one.
         if identities and all(host.config.priority != OWNER_PRIORITY for host in world.hosts):
             world.at(world.random.randint(self.begins_at_ns, when_ns), self._reidentify)
-        self.ends_at_ns = when_ns + shape.decided_after_ns
+        self.ends_at_ns = when_ns + replace(shape, interval_ns=SECOND).decided_after_ns
 
     def _leave(self) -> None:
         in_charge = masters(self.world)
@@ -270,6 +285,14 @@ class PlannedMoves:
         addresses = tuple(IPv4Address("10.0.0.100") + number for number in range(self.world.random.randint(1, 4)))
         for host in self.world.hosts:
             host.tell(replace(latest_config(host), addresses=addresses))
+
+    def _repace(self) -> None:
+        interval_ns = self.world.random.choice((100 * MS, SECOND))
+        for host in self.world.hosts:
+            self.world.after(
+                self.world.random.randint(0, self.shape.interval_ns),
+                lambda host=host: host.tell(replace(latest_config(host), advertisement_interval_ns=interval_ns)),
+            )
 
     def _reidentify(self) -> None:
         new = identity(self.shape, 1)
