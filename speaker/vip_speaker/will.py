@@ -25,6 +25,10 @@ import os
 import struct
 import zlib
 
+TYPE_CHECKING = False  # mypy takes it for typing's, which would cost the guard a megabyte
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 WILL_FD_VARIABLE = "VIP_SPEAKER_WILL_FD"
 
 NETLINK_ROUTE = 0
@@ -134,7 +138,7 @@ class Packet(_Value):
 Entry = NetlinkRequest | Frame | Packet
 
 
-def encode(entries: tuple[Entry, ...] | list[Entry]) -> bytes:
+def encode(entries: Iterable[Entry]) -> bytes:
     """Entries as the payload of a slot."""
     parts: list[bytes] = []
     for entry in entries:
@@ -253,7 +257,7 @@ class Will:
 
     # --- the will ---------------------------------------------------------------------------------------------------
 
-    def write(self, entries: tuple[Entry, ...] | list[Entry]) -> None:
+    def write(self, entries: Iterable[Entry]) -> None:
         """Replace the will as a whole; an empty one withdraws it. WillTooLargeError leaves the former in force.
 
         Entries are carried out in the order given: for each VIP its removals first, then its priority-0 advertisements.

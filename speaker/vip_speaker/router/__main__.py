@@ -43,20 +43,24 @@ def main(argv: list[str]) -> int:
             raise KernelError(f"--config {settings.config}: no such file or directory")
         kernel = Kernel.open()
         problems = strict_problems(settings.config, kernel)
+        state_directory = StateDirectory(settings.state_dir)
+        state_directory.create()
+        state_directory.hold()
     except KernelError as error:
         problems = [str(error)]
+    except OSError as error:
+        problems = [f"--state-dir {settings.state_dir}: {error.strerror}"]
     for problem in problems:
         sys.stderr.write(f"vip-speaker: {problem}\n")
     if problems:
         return 2
-    asyncio.run(_run(settings, kernel))
+    asyncio.run(_run(settings, kernel, state_directory))
     return 0
 
 
-async def _run(settings: Settings, kernel: Kernel) -> None:
+async def _run(settings: Settings, kernel: Kernel, state_directory: StateDirectory) -> None:
     loop = Loop()
     log.info("%s", take_rights())
-    state_directory = StateDirectory(settings.state_dir)
     outlet = Outlet(loop, kernel, state_directory)
     outlet.start()
     record = Record(settings.state_dir / "held")

@@ -13,7 +13,7 @@ from vip_speaker.router.instance import Instance
 from vip_speaker.router.loop import Loop
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp.types import SECOND
-from vip_speaker.will import NETLINK_NETFILTER, NetlinkRequest, Will, WillTooLargeError, encode
+from vip_speaker.will import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkRequest, Will, WillTooLargeError, encode
 
 log = logging.getLogger(__name__)
 
@@ -71,20 +71,27 @@ class Cleanup:
             return
         removals: list[bytes] = []
         farewells: list[bytes] = []
-        if any(one.holding.silenced for one in holders):
-            requests = self._kernel.silence_removal_requests()
-            removals.append(encode([NetlinkRequest(protocol=NETLINK_NETFILTER, data=data) for data in requests]))
         for one in holders:
             if one.name not in self._wills:
                 self._wills[one.name] = one.last_will()
             removal, farewell = self._wills[one.name]
             removals.append(removal)
             farewells.append(farewell)
+        removals.append(self._common_removals(silenced=any(one.holding.silenced for one in holders)))
         try:
             self._will.write_payload(b"".join(removals + farewells))
         except WillTooLargeError as error:
             log.error("the guard will only take addresses off: %s", error)
             self._will.write_payload(b"".join(removals))
+
+    def _common_removals(self, *, silenced: bool) -> bytes:
+        """What is not one VIP's own: virtual MAC links, and the silence where the kernel does not end it itself."""
+        kernel = self._kernel
+        entries = [NetlinkRequest(protocol=NETLINK_ROUTE, data=data) for data in kernel.virtual_mac_removal_requests()]
+        if silenced:
+            requests = kernel.silence_removal_requests()
+            entries += [NetlinkRequest(protocol=NETLINK_NETFILTER, data=data) for data in requests]
+        return encode(entries)
 
     def _schedule_renewal(self) -> None:
         if not self._lifetimes:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vip_api.model import VirtualIP
 
-from vip_speaker.kernel import AddressChanged, Kernel, KernelError, Link, LinkChanged, Overflow
+from vip_speaker.kernel import AddressChanged, Failure, Kernel, KernelError, Link, LinkChanged, Overflow
 from vip_speaker.link import LinkError, UnicastSocket
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.cleanup import Cleanup
@@ -258,6 +258,8 @@ class Daemon:
                     self._address_lost(event)
                 case AddressChanged(own=True):
                     pass
+                case Failure():
+                    log.warning("an address was not renewed: %s", event.error)
                 case AddressChanged() | LinkChanged() | Overflow():
                     stale = True
         if stale:

@@ -7,6 +7,8 @@ is on the link that nobody would clean up.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,14 @@ log = logging.getLogger(__name__)
 _RETRY_NS = 2 * SECOND
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the addresses of one IP version go: a link, and the MAC that they are announced with."""
+
+    ifindex: int
+    mac: str
+
+
 class Holding:
     """What one instance has on the link. `place()` says where and what before anything is added."""
 
@@ -41,18 +51,17 @@ class Holding:
         self._services = services
         self._instance = instance
         self._link: ActiveLink | None = None
-        self._ifindex = 0
-        self._source_mac = ""
+        self._places: dict[int, Place] = {}
         self._addresses: tuple[VirtualAddress, ...] = ()
         self._frames: dict[IPAddress, bytes] = {}
         self._retry = Deadline(self._try_again)
 
-    def place(self, link: ActiveLink, *, ifindex: int, source_mac: str, addresses: tuple[VirtualAddress, ...]) -> None:
-        """From the next `add()` on: `addresses` on the link `ifindex`, announced on `link` with `source_mac`."""
+    def place(self, link: ActiveLink, places: Mapping[int, Place], addresses: tuple[VirtualAddress, ...]) -> None:
+        """From the next `add()` on: `addresses`, each in the place of its IP version, announced on `link`."""
         if self._link is not None and self._link is not link:
             self._link.stop_announcing(self._name)
             self._link.watch(self._instance, frozenset())
-        self._link, self._ifindex, self._source_mac, self._addresses = link, ifindex, source_mac, addresses
+        self._link, self._places, self._addresses = link, dict(places), addresses
         self._frames = {address.ip: self._announcement(address.ip) for address in addresses}
 
     def prepare(self) -> None:
@@ -132,15 +141,16 @@ class Holding:
             self._link.stop_announcing(self._name)
 
     def take_down(self) -> None:
-        """After the last address is off: a virtual MAC's own link goes too."""
+        """After the last address is off: a virtual MAC's own links go too."""
         kernel = self._services.kernel
-        link = kernel.links.get(self._ifindex)
-        if link is None or self._link is None or self._ifindex == self._link.ifindex:
-            return
-        try:
-            kernel.remove_virtual_mac(link)
-        except KernelError as error:
-            log.error("cannot remove the link of the virtual MAC: %s", error, extra={"vip": self._name})
+        for place in self._places.values():
+            link = kernel.links.get(place.ifindex)
+            if link is None or self._link is None or place.ifindex == self._link.ifindex:
+                continue
+            try:
+                kernel.remove_virtual_mac(link)
+            except KernelError as error:
+                log.error("cannot remove the link of the virtual MAC: %s", error, extra={"vip": self._name})
 
     def removal_requests(self) -> list[will.Entry]:
         """The requests that take the addresses off, ready-made for the guard."""
@@ -151,11 +161,13 @@ class Holding:
 
     def _wanted(self) -> tuple[Assigned, ...]:
         kernel = self._services.kernel
-        link = kernel.links.get(self._ifindex)
-        if link is None:
-            return ()
-        addresses = ((address.ip, address.prefix_length) for address in self._addresses)
-        return kernel.plan_addresses(link, addresses, parent=kernel.links.get(link.parent))
+        wanted: list[Assigned] = []
+        for version, place in self._places.items():
+            link = kernel.links.get(place.ifindex)
+            if link is not None:
+                addresses = [(one.ip, one.prefix_length) for one in self._addresses if one.ip.version == version]
+                wanted += kernel.plan_addresses(link, addresses, parent=kernel.links.get(link.parent))
+        return tuple(wanted)
 
     def _remove(self, assigned: tuple[Assigned, ...]) -> None:
         for failure in self._services.kernel.remove(assigned):
@@ -171,9 +183,10 @@ class Holding:
             log.error("cannot end the silence: %s", error, extra={"vip": self._name})
 
     def _announcement(self, address: IPAddress) -> bytes:
+        mac = self._places[address.version].mac
         if isinstance(address, IPv4Address):
-            return gratuitous_arp(address, self._source_mac)
-        return unsolicited_advertisement(address, self._source_mac, router=True)
+            return gratuitous_arp(address, mac)
+        return unsolicited_advertisement(address, mac, router=True)
 
     def _changed(self) -> None:
         self._services.holding_changed(self._instance)

@@ -22,7 +22,7 @@ from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.channel import Channel
 from vip_speaker.router.complaints import Complaints
 from vip_speaker.router.explain import explain
-from vip_speaker.router.holding import Holding
+from vip_speaker.router.holding import Holding, Place
 from vip_speaker.router.resolution import Resolution, Resolved, Unusable, Waiting, master_down_interval_ns
 from vip_speaker.router.services import Services
 from vip_speaker.router.timers import Deadline
@@ -177,14 +177,16 @@ class Instance:
             return
         previous_config, previous_channel = self.config, self._channel
         link = self._services.active_link(resolved.ifindex, resolved.interface)
-        source_mac, ifindex = self._link_layer(resolved)
+        places = self._places(resolved)
         unicast = (
             None if resolved.peers is None else self._services.unicast_socket(resolved.config.primary_address.version)
         )
-        channel = Channel(resolved, link, source_mac=source_mac, unicast=unicast)
+        channel = Channel(
+            resolved, link, source_mac=places[resolved.config.primary_address.version].mac, unicast=unicast
+        )
         link.attach(channel, self)
         self._resolved, self.config, self._channel, self.link = resolved, resolved.config, channel, link
-        self.holding.place(link, ifindex=ifindex, source_mac=source_mac, addresses=resolved.addresses)
+        self.holding.place(link, places, resolved.addresses)
         self.holding.lifetime_s = self._lifetime_s()
         self._prepare(channel, resolved.config)
         if previous_channel is not None and previous_config is not None:
@@ -217,14 +219,15 @@ class Instance:
         if self.link is None and link is not None:
             self.link = self._services.active_link(link.ifindex, link.name)
 
-    def _link_layer(self, resolved: Resolved) -> tuple[str, int]:
-        """The source MAC of what we send, and the link that the addresses go on."""
+    def _places(self, resolved: Resolved) -> dict[int, Place]:
+        """Where the addresses of each IP version go: the link itself, or one with the virtual router's own MAC."""
+        versions = {address.ip.version for address in resolved.addresses} | {resolved.config.primary_address.version}
         if not resolved.virtual_mac:
-            return resolved.mac, resolved.ifindex
-        kernel = self._services.kernel
-        family = resolved.config.primary_address.version
-        virtual = kernel.create_virtual_mac(kernel.links[resolved.ifindex], resolved.config.identity.vrid, family)
-        return virtual.mac, virtual.ifindex
+            return dict.fromkeys(sorted(versions), Place(ifindex=resolved.ifindex, mac=resolved.mac))
+        kernel, vrid = self._services.kernel, resolved.config.identity.vrid
+        parent = kernel.links[resolved.ifindex]
+        virtual = {version: kernel.create_virtual_mac(parent, vrid, version) for version in sorted(versions)}
+        return {version: Place(ifindex=link.ifindex, mac=link.mac) for version, link in virtual.items()}
 
     def _keep_former(self, identity: Identity, channel: Channel) -> None:
         if self._former is not None:

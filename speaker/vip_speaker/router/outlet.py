@@ -45,8 +45,6 @@ class Outlet:
 
     def start(self) -> None:
         """Take the directory over: what an earlier process left there is gone."""
-        self._attempt(self._directory.create)
-        self._attempt(self._directory.hold)
         self._attempt(self._directory.clear)
         self._write_metrics(self._loop.now_ns())
 

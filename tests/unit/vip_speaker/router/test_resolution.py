@@ -1,0 +1,191 @@
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+import pytest
+from vip_api.model import (
+    Assignment,
+    Authentication,
+    Peer,
+    Transport,
+    VirtualAddress,
+    VirtualIP,
+    VirtualIPSpec,
+)
+from vip_speaker.kernel import Link, LinkAddress
+from vip_speaker.router.resolution import Resolved, Unusable, Waiting, master_down_interval_ns, resolve
+from vip_speaker.vrrp.types import MS, SECOND
+
+ETH0 = Link(
+    ifindex=2,
+    name="eth0",
+    mac="02:00:00:00:00:01",
+    up=True,
+    running=True,
+    addresses=(
+        LinkAddress(ip=ip_address("192.168.137.201"), prefix_length=24),
+        LinkAddress(ip=ip_address("fe80::1"), prefix_length=64),
+    ),
+)
+
+
+@dataclass
+class FakeKernel:
+    """One link; its choice of links and addresses is tried on real kernels in tests/interop."""
+
+    link: Link | None = ETH0
+    own_addresses: frozenset = frozenset()
+    primary: dict = field(default_factory=lambda: {4: ip_address("192.168.137.201"), 6: ip_address("fe80::1")})
+
+    def find_interface(self, patterns, address):
+        return self.link
+
+    def primary_address(self, link, version):
+        return self.primary.get(version)
+
+
+def vip(*addresses, assignment=None, **spec):
+    ips = tuple(VirtualAddress(ip=ip_address(one)) for one in addresses or ("192.168.137.200",))
+    spec.setdefault("virtual_router_id", 51)
+    return VirtualIP(name="web", spec=VirtualIPSpec(addresses=ips, **spec), assignment=assignment)
+
+
+def resolved(document, **kwargs):
+    answer = resolve(document, FakeKernel(), **kwargs)
+    assert isinstance(answer, Resolved), answer
+    return answer
+
+
+def test_a_lone_document_is_carried_out_as_it_stands():
+    answer = resolved(vip(priority=210, version=2, preempt=False, preempt_delay_ms=3000))
+    config = answer.config
+    assert (config.priority, config.identity.vrid, config.identity.version) == (210, 51, 2)
+    assert (config.preempt, config.preempt_delay_ns) == (False, 3 * SECOND)
+    assert config.identity.advertisement_interval_ns == config.advertisement_interval_ns == SECOND
+    assert (answer.ifindex, answer.interface, answer.mac) == (2, "eth0", ETH0.mac)
+
+
+def test_without_a_priority_it_is_100_as_the_rfc_has_it():
+    assert resolved(vip()).config.priority == 100
+
+
+def test_the_interval_is_no_part_of_a_v3_identity():
+    slow, fast = (resolved(vip(advertisement_interval_ms=ms)).config for ms in (1000, 10))
+    assert slow.identity == fast.identity
+    assert fast.advertisement_interval_ns == 10 * MS
+
+
+@pytest.mark.parametrize(
+    ("base", "contribution", "effective"), [(100, 5, 105), (250, 50, 254), (10, -50, 1), (255, -9, 255)]
+)
+def test_checks_move_the_priority_within_1_to_254_and_never_an_owner(base, contribution, effective):
+    assert resolved(vip(priority=base), contribution=contribution).config.priority == effective
+
+
+def test_a_lone_document_needs_a_vrid():
+    answer = resolve(vip(virtual_router_id=None), FakeKernel())
+    assert isinstance(answer, Unusable)
+    assert answer.reason.startswith("spec.virtualRouterID: is required")
+
+
+def test_no_link_is_said_with_the_field():
+    answer = resolve(vip(interfaces=("ens9", "bond*")), FakeKernel(link=None))
+    assert answer == Unusable(reason="spec.interfaces: no link of this host is called ens9 or bond*")
+    answer = resolve(vip(), FakeKernel(link=None))
+    assert "subnet of 192.168.137.200" in answer.reason
+
+
+def test_a_link_without_an_address_of_the_family_is_a_fault():
+    answer = resolve(vip(), FakeKernel(primary={}))
+    assert answer == Unusable(reason="eth0 has no IPv4 address to send from")
+
+
+def test_an_assignment_decides_vrid_and_priority():
+    assignment = Assignment(priority=252, virtual_router_id=77, peers=(Peer(node="a", priority=254),))
+    config = resolved(vip(priority=1, virtual_router_id=None, assignment=assignment)).config
+    assert (config.priority, config.identity.vrid, config.better_peer_named) == (252, 77, True)
+
+
+def test_no_better_peer_is_named_among_worse_ones():
+    assignment = Assignment(priority=254, virtual_router_id=77, peers=(Peer(node="b", priority=252),))
+    assert not resolved(vip(assignment=assignment)).config.better_peer_named
+
+
+@pytest.mark.parametrize(
+    ("assignment", "missing"),
+    [(Assignment(), "virtualRouterID"), (Assignment(virtual_router_id=7), "priority")],
+)
+def test_what_the_operator_has_not_decided_is_waited_for(assignment, missing):
+    answer = resolve(vip(assignment=assignment), FakeKernel())
+    assert isinstance(answer, Waiting)
+    assert missing in answer.reason
+    assert answer.link is ETH0
+
+
+def test_a_password_that_has_not_arrived_is_waited_for():
+    document = vip(version=2, authentication=Authentication())
+    assert isinstance(resolve(document, FakeKernel()), Waiting)
+    assert resolved(document, password="1111").password == b"1111"
+
+
+def test_the_password_is_part_of_the_identity_and_cannot_be_read_from_it():
+    document = vip(version=2, authentication=Authentication())
+    one, other = (resolved(document, password=password).config.identity for password in ("1111", "2222"))
+    assert one != other
+    assert "1111" not in repr(one)
+
+
+def test_unicast_peers_that_have_not_arrived_are_waited_for():
+    peers = (Peer(node="a", priority=9), Peer(node="b", priority=8))
+    assignment = Assignment(priority=1, virtual_router_id=7, peers=peers)
+    assert isinstance(resolve(vip(transport=Transport.UNICAST, assignment=assignment), FakeKernel()), Waiting)
+    known = (Peer(node="a", priority=9, address=ip_address("192.168.137.202")), peers[1])
+    answer = resolved(
+        vip(transport=Transport.UNICAST, assignment=Assignment(priority=1, virtual_router_id=7, peers=known))
+    )
+    assert answer.peers == (ip_address("192.168.137.202"),)
+
+
+def test_the_only_node_of_a_unicast_vip_has_nobody_to_wait_for():
+    assignment = Assignment(priority=1, virtual_router_id=7)
+    assert resolved(vip(transport=Transport.UNICAST, assignment=assignment)).peers == ()
+
+
+def test_an_ipv6_router_without_a_link_local_address_is_given_one_that_all_derive_alike():
+    answer = resolved(vip("2001:db8::200", "192.168.137.200"))
+    derived = ip_address("fe80::5e00:233")
+    assert [one.ip for one in answer.addresses] == [
+        ip_address("2001:db8::200"),
+        ip_address("192.168.137.200"),
+        derived,
+    ]
+    assert answer.advertised == (ip_address("2001:db8::200"), derived)
+
+
+def test_a_link_local_address_that_is_named_is_enough():
+    answer = resolved(vip("2001:db8::200", "fe80::99"))
+    assert [one.ip for one in answer.addresses] == [ip_address("2001:db8::200"), ip_address("fe80::99")]
+
+
+def test_our_own_virtual_addresses_on_the_link_change_nothing():
+    kernel = FakeKernel()
+    before = resolve(vip(), kernel)
+    held = ip_address("192.168.137.200")
+    kernel.own_addresses = frozenset({held})
+    kernel.link = Link(
+        ifindex=2,
+        name="eth0",
+        mac=ETH0.mac,
+        up=True,
+        running=True,
+        addresses=(*ETH0.addresses, LinkAddress(ip=held, prefix_length=32)),
+    )
+    assert resolve(vip(), kernel) == before
+
+
+@pytest.mark.parametrize(
+    ("version", "interval_ms", "priority", "expected_ms"),
+    [(3, 100, 200, 321.875), (2, 1000, 200, 3218.75), (3, 10, 254, 30.078125)],
+)
+def test_the_master_down_interval(version, interval_ms, priority, expected_ms):
+    config = resolved(vip(version=version, advertisement_interval_ms=interval_ms, priority=priority)).config
+    assert master_down_interval_ns(config) == int(expected_ms * MS)
