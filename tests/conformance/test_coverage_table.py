@@ -25,7 +25,7 @@ def test_every_row_is_met_or_says_why_not():
     for line in TABLE.splitlines():
         if re.match(r"\| (SM|RV|A)-?\d+ \|", line):
             met = line.split(" | ")[-2]
-            assert len(met) > 3, line
+            assert met.strip() not in ("", "-", "–", "?"), line
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
