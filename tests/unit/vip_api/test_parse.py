@@ -154,7 +154,7 @@ def test_a_bad_assignment_is_told():
 
 
 LONE_ONLY = [
-    ({"transport": "Unicast", "unicastPeers": ["10.0.0.1", "fe80::1"]}, "spec.unicastPeers"),
+    ({"transport": "Unicast", "unicastPeers": ["10.0.0.1", "10.0.0.2"]}, "spec.unicastPeers"),
     ({"authentication": {"passwordFile": "/etc/password"}}, "spec.authentication.passwordFile"),
 ]
 CLUSTER_ONLY = [
@@ -189,8 +189,8 @@ def test_an_assignment_makes_it_a_document_of_the_cluster(fields, path):
 
 
 def test_peers_of_a_lone_router():
-    spec = {"addresses": ["10.0.0.7"], "transport": "Unicast", "unicastPeers": ["10.0.0.1", "fe80::1"]}
-    assert parsed(spec, lone=True).spec.unicast_peers == (IPv4Address("10.0.0.1"), IPv6Address("fe80::1"))
+    spec = {"addresses": ["10.0.0.7"], "transport": "Unicast", "unicastPeers": ["10.0.0.1", "10.0.0.2"]}
+    assert parsed(spec, lone=True).spec.unicast_peers == (IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2"))
     assert refused(whole(spec | {"transport": "Multicast"}), lone=True) == {
         "spec.unicastPeers": "go with transport: Unicast only"
     }
@@ -200,6 +200,18 @@ def test_peers_of_a_lone_router():
     assert refused(whole(spec | {"unicastPeers": []}), lone=True) == {
         "spec.unicastPeers": "must have between 1 and 254 entries"
     }
+
+
+def test_unicast_without_peers():
+    spec = {"addresses": ["10.0.0.7"], "transport": "Unicast"}
+    assert parsed(spec).spec.unicast_peers is None
+    assert list(refused(whole(spec), lone=True)) == ["spec.unicastPeers"]
+
+
+def test_peers_of_the_other_family():
+    spec = {"addresses": ["fe80::7"], "transport": "Unicast", "unicastPeers": ["fe80::1", "10.0.0.1"]}
+    (found,) = refused(whole(spec), lone=True).items()
+    assert found == ("spec.unicastPeers[1]", "must be of the family of the first address, in which the election runs")
 
 
 def test_a_password_file_beside_a_password():
