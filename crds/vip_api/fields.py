@@ -311,6 +311,8 @@ class Record:
         """The names of fields that may not be here: unknown ones, and those that only the other reader takes."""
         wrong: set[str] = set()
         for name, given in value.items():
+            if report.count >= MAX_PROBLEMS:
+                break  # a mapping may have any number of keys, and looking for the field that was meant takes time
             below = self.fields.get(name) if isinstance(name, str) else None
             if below is None:
                 report.add(_join(path, str(name)[:_SHOWN_CHARACTERS]), _unknown(name, self.fields))
