@@ -53,8 +53,9 @@ def test_documents_of_one_directory_are_judged_together(tmp_path):
     (tmp_path / ".hidden.yaml").write_text("not a manifest")
     status, text = check(tmp_path)
     assert status == 1
-    assert text.splitlines() == [
-        "PATH/b.json: document at line 1: line 1: not YAML: expected ',' or '}', but got '<stream end>'",
+    broken, *rest = text.splitlines()
+    assert broken.startswith("PATH/b.json: document at line 1: line 1: not YAML: ")
+    assert rest == [
         'PATH/c.yml: c: spec.virtualRouterID: VRID 51 is in use by VirtualIP "a"; give it another one, or name '
         "different interfaces where they are on different links",
         'PATH/c.yml: c: spec.addresses[0]: 10.0.0.7 is an address of VirtualIP "a"',
