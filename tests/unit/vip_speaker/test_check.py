@@ -40,21 +40,21 @@ def test_every_problem_of_a_file(tmp_path):
         "such as 192.168.137.200, 192.168.137.200/24 or 2001:db8::200 (no zone, no IPv4-mapped address)\n"
         "PATH: web: spec.maxNodes: must be between 1 and 254\n"
         "PATH: mail: spec.virtualRouterID: is required where no operator allocates one\n"
-        "PATH: document at line 21: apiVersion: is required\n"
-        'PATH: document at line 21: kind: "Pod": must be VirtualIP\n',
+        "PATH:21: apiVersion: is required\n"
+        'PATH:21: kind: "Pod": must be VirtualIP\n',
     )
 
 
 def test_documents_of_one_directory_are_judged_together(tmp_path):
     (tmp_path / "a.yaml").write_text(manifest("a"))
-    (tmp_path / "b.json").write_text('{"kind": 1')
+    (tmp_path / "b.json").write_text('{"kind":\n1\n')
     (tmp_path / "c.yml").write_text(manifest("c"))
     (tmp_path / "README").write_text("not a manifest")
     (tmp_path / ".hidden.yaml").write_text("not a manifest")
     status, text = check(tmp_path)
     assert status == 1
     broken, *rest = text.splitlines()
-    assert broken.startswith("PATH/b.json: document at line 1: line 1: not YAML: ")
+    assert broken.startswith("PATH/b.json: line 3: not YAML: ")
     assert rest == [
         'PATH/c.yml: c: spec.virtualRouterID: VRID 51 is in use by VirtualIP "a"; give it another one, or name '
         "different interfaces where they are on different links",
