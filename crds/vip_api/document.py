@@ -7,9 +7,10 @@ plain values into the model's.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
-from .fields import Field, Flag, Integer, Reader, Record, Report, Sequence, Text
+from .fields import MAX_PROBLEMS, Field, Flag, Integer, Reader, Record, Report, Sequence, Text
 from .model import (
     Announcements,
     Assignment,
@@ -103,9 +104,8 @@ def parse_document(document: object, *, lone: bool = False) -> VirtualIP | list[
     if report.problems:
         # Another kind of object: what else it holds is none of ours to judge.
         return report.problems
-    for key in document:
-        if key not in _TOP:
-            report.add(str(key)[:64], "unknown field")
+    for key in islice((key for key in document if key not in _TOP), MAX_PROBLEMS):
+        report.add(str(key)[:64], "unknown field")
     name, generation, uid = _read_metadata(document.get("metadata"), report)
     spec = _read(SPEC, document, "spec", report)
     assignment = ASSIGNMENT.read(document["assignment"], "assignment", report) if assigned else None

@@ -57,7 +57,7 @@ class Rule:
     "server has no such
     field. `reads` names the fields of a record that the rule looks at; it is not tried while one of them is wrong.
     `field` is the field of the record that the message is about. `whole`: not tried beside an unknown field, which most
-    likely is the misspelt one that the rule would miss.
+    likely is the misspelt one that the rule would miss. `only`: the one reader that has the rule.
     """
 
     message: str
@@ -66,6 +66,7 @@ class Rule:
     reads: tuple[str, ...] = ()
     field: str = ""
     whole: bool = False
+    only: Reader | None = None
 
     def openapi(self) -> dict[str, Any]:
         """The entry of x-kubernetes-validations."""
@@ -301,7 +302,8 @@ class Record:
             if report.count > before:
                 wrong.add(name)
         for rule in self.rules:
-            if (whole or not rule.whole) and wrong.isdisjoint(rule.reads):
+            applies = (whole or not rule.whole) and rule.only in {None, report.reader}
+            if applies and wrong.isdisjoint(rule.reads):
                 rule.check(result, path, report)
         return result
 
@@ -309,6 +311,8 @@ class Record:
         """The names of fields that may not be here: unknown ones, and those that only the other reader takes."""
         wrong: set[str] = set()
         for name, given in value.items():
+            if report.count >= MAX_PROBLEMS:
+                break  # a mapping may have any number of keys, and looking for the field that was meant takes time
             below = self.fields.get(name) if isinstance(name, str) else None
             if below is None:
                 report.add(_join(path, str(name)[:_SHOWN_CHARACTERS]), _unknown(name, self.fields))

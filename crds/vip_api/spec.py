@@ -298,6 +298,15 @@ def _first_ipv6(spec: dict[str, Any]) -> str | None:
     return None
 
 
+def _first_foreign_peer(spec: dict[str, Any]) -> str | None:
+    first = parse_address(spec["addresses"][0])
+    for index, text in enumerate(spec.get("unicastPeers", ())):
+        peer = parse_ip(text)
+        if first is not None and peer is not None and peer.version != first.ip.version:
+            return f"[{index}]"
+    return None
+
+
 _IS_V2 = "(has(self.version) ? self.version == 2 : has(self.authentication))"
 _IS_V3 = "(has(self.version) ? self.version == 3 : !has(self.authentication))"
 _INTERVAL = "duration(self.advertisementInterval)"
@@ -346,10 +355,27 @@ _RULES = (
         field="preemptDelay",
     ),
     Rule(
+        message="is required with transport: Unicast where no operator knows the other routers",
+        cel=None,
+        only=Reader.LONE,
+        broken=lambda spec: "" if spec["transport"] == "Unicast" and "unicastPeers" not in spec else None,
+        reads=("transport", "unicastPeers"),
+        field="unicastPeers",
+    ),
+    Rule(
+        message="must be of the family of the first address, in which the election runs",
+        cel=None,
+        only=Reader.LONE,
+        broken=_first_foreign_peer,
+        reads=("addresses", "unicastPeers"),
+        field="unicastPeers",
+    ),
+    Rule(
         message="go with transport: Unicast only",
         cel=None,
+        only=Reader.LONE,
         broken=lambda spec: "" if "unicastPeers" in spec and spec["transport"] != "Unicast" else None,
-        reads=("transport",),
+        reads=("transport", "unicastPeers"),
         field="unicastPeers",
     ),
 )

@@ -60,11 +60,6 @@ def duration_ms(text: str) -> int:
     return int(milliseconds)
 
 
-def is_duration(text: str) -> bool:
-    """Whether `duration_ms` takes it."""
-    return matches(DURATION, text)
-
-
 DURATION_RULE = form(DURATION, "must be a duration in s or ms, such as 1s, 1.5s or 100ms, of whole milliseconds")
 
 

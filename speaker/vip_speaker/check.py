@@ -28,7 +28,7 @@ def run_check(path: Path | str, out: TextIO) -> int:
     for file in _files(Path(path), problems):
         text = _text(file, problems)
         for document in [] if text is None else load_documents(text, source=str(file), lone=True):
-            who = f"{file}: {document.name or _place(document)}"
+            who = f"{file}{_place(document)}"
             problems += [f"{who}: {problem}" for problem in document.problems]
             if document.vip is not None:
                 good.append((who, document.vip))
@@ -61,7 +61,10 @@ def run_convert(path: Path | str, out: TextIO, err: TextIO) -> int:
 
 
 def _place(document: LoadedDocument) -> str:
-    return f"document at line {document.line}"
+    """What comes behind the file's name: the document's, or its line where no problem names one."""
+    if document.name is not None:
+        return f": {document.name}"
+    return "" if any(problem.path.startswith("line ") for problem in document.problems) else f":{document.line}"
 
 
 def _files(path: Path, problems: list[str]) -> Iterator[Path]:

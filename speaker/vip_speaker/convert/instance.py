@@ -33,8 +33,10 @@ _ORDER = (
     "announcements",
     "track",
 )
-# What is so anyway, and needs no word.
-_ALREADY_SO = frozenset({"state", "accept", "preempt", "check_unicast_src", "native_ipv6", "promote_secondaries"})
+# What is so anyway, or read elsewhere, and needs no word.
+_ALREADY_SO = frozenset(
+    {"state", "version", "accept", "preempt", "check_unicast_src", "native_ipv6", "promote_secondaries"}
+)
 _GARP = {"garp_master_repeat": "repeat", "garp_master_delay": "delay", "garp_master_refresh": "refresh"}
 _ADDRESS_OPTIONS = {"dev": 2, "brd": 2, "broadcast": 2, "label": 2, "scope": 2, "peer": 2, "preferred_lft": 2}
 
@@ -97,7 +99,6 @@ class Instance:
         }
         # These need to know the version, which needs to know the addresses' family.
         self._later = {
-            "version": self._nothing,
             "virtual_ipaddress": self._addresses,
             "virtual_ipaddress_excluded": self._addresses,
             "authentication": self._authentication,
@@ -161,9 +162,6 @@ class Instance:
             self._put(statement, name, int(statement.argument))
         else:
             self._note(statement, "not a whole number; left out")
-
-    def _nothing(self, statement: Statement) -> None:
-        """Read already."""
 
     def _version(self) -> int:
         version = self._defaults.version

@@ -5,8 +5,10 @@ The API server's side is its own library (tests/crdcheck, Go), loaded with crds/
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,12 @@ def verdicts(crdcheck: Path) -> dict[str, dict]:
 
 def test_the_committed_definition_is_what_the_schema_says():
     assert CRD.read_text() == crd_yaml(), "run `make generate`"
+
+
+def test_the_definition_is_printed(capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "vip_api.schema")
+    runpy.run_module("vip_api.schema", run_name="__main__")
+    assert capsys.readouterr().out == CRD.read_text()
 
 
 def test_the_api_server_takes_the_definition(crdcheck):
