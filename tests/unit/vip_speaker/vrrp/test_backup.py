@@ -253,6 +253,14 @@ def test_a_rival_of_long_ago_lives_no_more():
     assert Announce(takeover=False) in router.actions
 
 
+@pytest.mark.parametrize(("more_ns", "cause"), [(0, Cause.PREEMPTED), (1, Cause.MASTER_DOWN)])
+def test_a_rival_lives_for_a_master_down_interval(more_ns, cause):
+    router = backup()
+    router.hear(50)
+    router.after(DOWN_NS + more_ns).tick()
+    assert router.transition.cause is cause
+
+
 def test_too_early_a_tick_does_nothing():
     router = backup()
     state = router.state

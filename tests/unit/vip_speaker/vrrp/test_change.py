@@ -115,6 +115,7 @@ class TestBackup:
         router.tick_when_due()
         # Those that still listen under the former one, the leaver too, hear who took over.
         assert [sent.identity for sent in router.sent] == [OTHER_V3, V3]
+        assert router.master.former is not None
 
     def test_addresses_in_a_handover(self):
         router = master()
