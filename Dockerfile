@@ -60,6 +60,8 @@ FROM ${BASE_IMAGE} AS runtime
 ENV PATH=/opt/kube-vrrp/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /
+# libraries ask for the name of the user they run as
+RUN echo 'kube-vrrp:x:65532:65532:kube-vrrp:/:/usr/sbin/nologin' >>/etc/passwd && echo 'kube-vrrp:x:65532:' >>/etc/group
 
 FROM runtime AS operator
 COPY --from=operator-dependencies /opt/kube-vrrp /opt/kube-vrrp

@@ -40,8 +40,9 @@ format: setup ## ruff format and fix
 bench: setup ## figures side by side with keepalived, in one run
 	@$(BIN)/python -m benchmarks
 
-generate: setup ## write crds/virtualip.yaml from vip_api.schema
+generate: setup ## write crds/virtualip.yaml, and the chart's copy, from vip_api.schema
 	@$(BIN)/python -m vip_api.schema > crds/virtualip.yaml
+	@cp crds/virtualip.yaml charts/kube-vrrp/files/virtualip.yaml
 
 lock: ## pin requirements/*.txt anew (needs uv)
 	@scripts/lock

@@ -25,6 +25,7 @@ from vip_operator.store import Store
 
 logger = logging.getLogger("vip_operator")
 
+PROGRAM = "vip-operator"
 CRD_WAIT_S = 2.0
 
 
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vip-operator", description=__doc__)
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("command", nargs="?", choices=("run", "release", "apply", "check"), default="run")
     parser.add_argument("--namespace", default=os.environ.get("POD_NAMESPACE", "kube-vrrp"))
     parser.add_argument("--speaker-template", default="kube-vrrp-speaker", help="ConfigMap with daemonset.yaml")
@@ -134,6 +135,7 @@ def _watch(
             registry=handlers,
             settings=settings,
             standalone=True,
+            identity=PROGRAM,  # kopf would ask for a user name, which a pod's user does not have
             namespaces=[options.namespace],
             stop_flag=stop,
         )

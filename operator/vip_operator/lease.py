@@ -1,8 +1,8 @@
 """The Lease that its holder must have for every write: two operators never write at the same time.
 
-It is taken when there is something to write and given back soon after, so that a steady cluster writes
-nothing at all. Expiry is judged by what this process saw on its own monotonic clock, not by the other's wall
-clock.
+It is taken when there is something to write and given back soon after: a steady cluster writes nothing at
+all, and a second replica takes over at once when the node of the first is cut off. Expiry is judged by what
+this process saw, on its own monotonic clock, not by the other's wall clock.
 """
 
 from __future__ import annotations
@@ -11,21 +11,31 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 from vip_operator.api import CONFLICT, NOT_FOUND, Api, ApiException
 
 logger = logging.getLogger(__name__)
 
-DURATION_S = 15
-RENEW_AFTER_S = 5.0
+DURATION_S = 6
+RENEW_AFTER_S = 2.0
 """A third of the duration: two renewals may fail before the lease is lost."""
-GIVE_BACK_AFTER_S = 2.0
+GIVE_BACK_AFTER_S = 1.0
 """Idle this long, the lease is free for another operator without its waiting for the expiry."""
+LAST_WRITER = "kube-vrrp.io/last-writer"
+
+
+class Hold(Enum):
+    """What `take` got."""
+
+    MINE = "nobody else wrote since this process did"
+    TAKEN_OVER = "somebody else wrote last: what this process has seen may be older than that"
+    REFUSED = "somebody else holds it"
 
 
 class Lease:
-    """Used by one thread."""
+    """Used by one thread. `is_incumbent`: this process wrote last, as far as it knows."""
 
     def __init__(self, api: Api, *, name: str, holder: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._api, self._name, self._holder, self._clock = api, name, holder, clock
@@ -33,21 +43,23 @@ class Lease:
         self._renewed_at: float | None = None
         self._used_at = 0.0
         self._foreign: tuple[object, float] | None = None
+        self.is_incumbent = False
 
-    def take(self) -> bool:
-        """Whether this process may write for at least the next few seconds."""
+    def take(self) -> Hold:
+        """Have the right to write for at least the next few seconds, or not. ApiException."""
         now = self._clock()
         self._used_at = now
         if self._renewed_at is not None and now - self._renewed_at < RENEW_AFTER_S:
-            return True
+            return Hold.MINE
         try:
-            taken = self._renew(now)
+            hold = self._renew(now)
         except ApiException as error:
             if error.status != CONFLICT:
                 raise
-            taken = False  # another operator was faster
-        self._renewed_at = now if taken else None
-        return taken
+            hold = Hold.REFUSED  # another operator was faster
+        self._renewed_at = None if hold is Hold.REFUSED else now
+        self.is_incumbent = hold is not Hold.REFUSED
+        return hold
 
     def give_back_if_idle(self) -> float | None:
         """Give the lease back when unused for a while; else the seconds until that is due, None when not
@@ -74,25 +86,20 @@ class Lease:
         except Exception:
             logger.debug("the lease was not given back", exc_info=True)
 
-    def _renew(self, now: float) -> bool:
+    def _renew(self, now: float) -> Hold:
         try:
             lease = self._api.request("GET", f"{self._path}/{self._name}")
         except ApiException as error:
             if error.status != NOT_FOUND:
                 raise
-            body = {
-                "apiVersion": "coordination.k8s.io/v1",
-                "kind": "Lease",
-                "metadata": {"name": self._name},
-                "spec": self._spec(),
-            }
-            self._api.request("POST", self._path, body=body)
-            return True
-        if not self._is_free(lease["spec"], now):
-            return False
-        lease["spec"] = self._spec()
-        self._api.request("PUT", f"{self._path}/{self._name}", body=lease)
-        return True
+            body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self._name}}
+            self._api.request("POST", self._path, body=self._held(body))
+            return Hold.TAKEN_OVER
+        if not self._is_free(lease.get("spec") or {}, now):
+            return Hold.REFUSED
+        last = (lease["metadata"].get("annotations") or {}).get(LAST_WRITER)
+        self._api.request("PUT", f"{self._path}/{self._name}", body=self._held(lease))
+        return Hold.MINE if last == self._holder else Hold.TAKEN_OVER
 
     def _is_free(self, spec: dict[str, Any], now: float) -> bool:
         holder = spec.get("holderIdentity")
@@ -101,11 +108,19 @@ class Lease:
         seen = (holder, spec.get("renewTime"))
         if self._foreign is None or self._foreign[0] != seen:
             self._foreign = seen, now
-        return now - self._foreign[1] >= spec.get("leaseDurationSeconds", DURATION_S)
+        return now - self._foreign[1] >= float(spec.get("leaseDurationSeconds", DURATION_S))
 
-    def _spec(self) -> dict[str, Any]:
+    def _held(self, lease: dict[str, Any]) -> dict[str, Any]:
+        metadata = lease["metadata"]
         return {
-            "holderIdentity": self._holder,
-            "leaseDurationSeconds": DURATION_S,
-            "renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            **lease,
+            "metadata": {
+                **metadata,
+                "annotations": {**(metadata.get("annotations") or {}), LAST_WRITER: self._holder},
+            },
+            "spec": {
+                "holderIdentity": self._holder,
+                "leaseDurationSeconds": DURATION_S,
+                "renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            },
         }

@@ -10,11 +10,11 @@ from datetime import datetime
 
 from vip_operator.api import Api, ApiException
 from vip_operator.executor import Executor
-from vip_operator.lease import Lease
+from vip_operator.lease import Hold, Lease
 from vip_operator.metrics import LAST_PLAN, PLANS, ConditionGauge
 from vip_operator.plan import Plan, World, plan
 from vip_operator.plan.conditions import masters
-from vip_operator.store import KINDS, Extra, Store, renewal
+from vip_operator.store import KINDS, VIPS, Extra, Store, renewal
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,9 @@ COALESCE_S = 0.02
 """Waits this long for more of the same burst; a state change is to show within 300 ms."""
 RELIST_S = 300.0
 """kopf loses deletions across a 410."""
-LEASE_RETRY_S = 2.0
+LEASE_RETRY_S = 1.0
+DEFERENCE_S = 0.1
+"""The replica that wrote last is given this much time, so that two do not race for every change."""
 REFUSAL_CHECK_S = 5.0
 """How often to ask why pods are missing, while they are."""
 ERROR_RETRY_S = 2.0
@@ -40,8 +42,8 @@ class Loop:
         self._extra = Extra()
         self._refusal_checked_at = float("-inf")
         self._conditions = ConditionGauge()
+        self._deferred = False
         self.beat_at = time.monotonic()
-        self.listed = threading.Event()
 
     def poke(self) -> None:
         """Something changed. From any thread."""
@@ -86,13 +88,22 @@ class Loop:
 
     def _relist(self) -> None:
         for kind in KINDS:
-            bodies, version = self._api.list(kind, config_map=self._config_map)
-            self._store.replace(kind, bodies, version=version)
-        self.listed.set()
+            self._list(kind)
+
+    def _list(self, kind: str) -> None:
+        bodies, version = self._api.list(kind, config_map=self._config_map)
+        self._store.replace(kind, bodies, version=version)
 
     def _once(self, cluster_uid: str) -> float:
         """One plan and its execution; returns the seconds until the next is due without a poke."""
         self._look_up_refusal()
+        planned = self._plan(cluster_uid)
+        waits = [planned.recheck_after_s, self._carry_out(planned, cluster_uid), self._lease.give_back_if_idle()]
+        if self._store.missing_pods():
+            waits.append(REFUSAL_CHECK_S)
+        return min((w for w in waits if w is not None), default=RELIST_S)
+
+    def _plan(self, cluster_uid: str) -> Plan:
         world = self._store.world(cluster_uid=cluster_uid, extra=self._extra)
         if self._look_up_leases(world):
             world = self._store.world(cluster_uid=cluster_uid, extra=self._extra)
@@ -100,17 +111,26 @@ class Loop:
             planned = plan(world)
         LAST_PLAN.set_to_current_time()
         self._show(world)
-        waits = [planned.recheck_after_s, self._carry_out(planned), self._lease.give_back_if_idle()]
-        if self._store.missing_pods():
-            waits.append(REFUSAL_CHECK_S)
-        return min((w for w in waits if w is not None), default=RELIST_S)
+        return planned
 
-    def _carry_out(self, planned: Plan) -> float | None:
+    def _carry_out(self, planned: Plan, cluster_uid: str) -> float | None:
+        """Under the lease. A replica that did not write last waits a moment, and looks again once it has the
+        lease.
+        """
         if not planned.changes:
+            self._deferred = False
             return self._executor.carry_out(())
-        if not self._lease.take():
-            logger.info("another operator holds the lease; waiting")
+        if not self._lease.is_incumbent and not self._deferred:
+            self._deferred = True
+            return DEFERENCE_S
+        self._deferred = False
+        hold = self._lease.take()
+        if hold is Hold.REFUSED:
+            logger.debug("another operator holds the lease")
             return LEASE_RETRY_S
+        if hold is Hold.TAKEN_OVER:
+            self._list(VIPS)
+            planned = self._plan(cluster_uid)
         return self._executor.carry_out(planned.changes)
 
     def _look_up_leases(self, world: World) -> bool:

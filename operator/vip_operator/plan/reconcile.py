@@ -142,7 +142,8 @@ def _status(s: Situation) -> ApplyStatus | None:
         "conditions": stamped(conditions, vip, world.now),
         "nodes": [
             {"node": n, "priority": s.assigned[n], "reporting": "True" if world.reporting(n) else "Unknown"}
-            for n in sorted(s.assigned)
+            # the master first: the columns of `kubectl get` show the first entry that says MASTER
+            for n in sorted(s.assigned, key=lambda n: (n != master, -s.assigned[n]))
         ],
     }
     if s.vrid.vrid is not None:

@@ -29,6 +29,7 @@ def is_assigned(body: Document, node: str) -> bool:
 
 def desired(body: Document, node: str, former: Document | None, password: str | None) -> Document | None:
     """The document for the router, or None for none. `former` is the one it has now."""
+    former = former if former is not None and _is_whole(former) else None
     status = body.get("status") or {}
     if "observedGeneration" not in status:
         return former  # no operator has seen it: new, or restored from a backup while the router runs it
@@ -57,8 +58,16 @@ def secret_reference(body: Document) -> tuple[str, str] | None:
 
 def password_of(former: Document | None) -> str | None:
     """The password that the router has."""
-    value = ((former or {}).get("assignment") or {}).get("password")
+    assignment = (former or {}).get("assignment")
+    value = assignment.get("password") if isinstance(assignment, Mapping) else None
     return value if isinstance(value, str) else None
+
+
+def _is_whole(former: Document) -> bool:
+    """Whether a file that the router could have changed has the shape in which we wrote it."""
+    return all(isinstance(former.get(k), Mapping) for k in ("metadata", "spec", "assignment")) and all(
+        isinstance(former.get(k), str) for k in ("apiVersion", "kind")
+    )
 
 
 def _accepted(body: Document) -> bool:

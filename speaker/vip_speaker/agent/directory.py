@@ -77,9 +77,10 @@ def _load(directory: int, name: str) -> dict[str, Any] | None:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None
     with open(fd, "rb") as file:  # noqa: PTH123 a descriptor
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
         try:
             document = json.loads(file.read(MAX_FILE_BYTES + 1))
         except (ValueError, RecursionError, OSError):

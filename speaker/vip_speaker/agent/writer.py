@@ -45,7 +45,7 @@ class Writer:
         self._passwords: dict[tuple[str, str], tuple[str | None, float]] = {}
         self._wake = threading.Event()
         self._stopped = False
-        self._complained = False
+        self._trouble = ""
         self.beat_at = clock()
 
     def poke(self) -> None:
@@ -72,30 +72,33 @@ class Writer:
             self.beat_at = self._clock()
             if self._stopped or not self._store.listed.is_set():
                 continue  # before the first list nobody knows better than the files
-            try:
-                self.synchronise()
-                self._complained = False
-            except OSError as error:
-                if not self._complained:
-                    log.error("the documents for the router cannot be written: %s", error)
-                self._complained = True
+            trouble = self.synchronise()
+            if trouble != self._trouble and trouble:
+                log.error("documents for the router cannot be written: %s", trouble)
+            self._trouble = trouble
 
-    def synchronise(self) -> None:
-        """Write what differs, remove what is not to be there."""
-        present = self._directory.read_all()
-        bodies = self._store.all()
-        for name in sorted(present.keys() - bodies.keys()):
+    def synchronise(self) -> str:
+        """Write what differs, remove what is not to be there. What one file meets is returned and stops no other."""
+        try:
+            present = self._directory.read_all()
+        except OSError as error:
+            return str(error)
+        bodies, troubles = self._store.all(), []
+        for name in sorted(present.keys() | bodies.keys()):
+            try:
+                self._settle(name, bodies.get(name), present.get(name))
+            except OSError as error:
+                troubles.append(str(error))
+        return "; ".join(troubles[:3])
+
+    def _settle(self, name: str, body: Mapping[str, Any] | None, former: Mapping[str, Any] | None) -> None:
+        wanted = desired(body, self._node, former, self._password(body, former)) if body is not None else None
+        if wanted is None and former is not None:
             self._directory.remove(name)
-            log.info("%s: removed", name)
-        for name, body in sorted(bodies.items()):
-            former = present.get(name)
-            wanted = desired(body, self._node, former, self._password(body, former))
-            if wanted is None and former is not None:
-                self._directory.remove(name)
-                log.info("%s: removed, not assigned to this node", name)
-            elif wanted is not None and wanted != former:
-                self._directory.write(name, wanted)
-                log.info("%s: generation %s, %s", name, wanted["metadata"].get("generation"), _told(wanted))
+            log.info("%s: removed, %s", name, "deleted" if body is None else "not assigned to this node")
+        elif wanted is not None and wanted != former:
+            self._directory.write(name, wanted)
+            log.info("%s: generation %s, %s", name, wanted["metadata"].get("generation"), _told(wanted))
 
     def _password(self, body: Mapping[str, Any], former: Mapping[str, Any] | None) -> str | None:
         """The password from the Secret; the one the router has while the API does not answer."""

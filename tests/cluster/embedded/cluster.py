@@ -9,12 +9,12 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-from tests.cluster.embedded import binaries, cgroups, images, preflight
+from tests.cluster.embedded import binaries, cgroups, containerd, images, preflight
 from tests.cluster.embedded.certificates import Authority
 from tests.cluster.embedded.command import CACHE, run, say
 from tests.cluster.embedded.control_plane import ControlPlane, free_port
@@ -114,14 +114,15 @@ class Cluster:
         self._say(f"network and certificates are there; starting the control plane and {len(self.nodes)} nodes")
         control.start_forwarder()
 
-        def boot(node: Node) -> None:
-            node.boot(self._routes(node))
-            for archive in archives:
-                node.load_image(archive)
+        run("ip", "netns", "add", self.lan.netns_of("images"))
+
+        def boot(node: Node, store: Future[Path]) -> None:
             node.configure(authority, server=control.server)
+            node.boot(self._routes(node), images=store.result())
 
         with ThreadPoolExecutor(max_workers=4) as pool:
-            booted = [pool.submit(boot, node) for node in self.nodes]
+            store = pool.submit(containerd.store, archives, self._machine("images"))
+            booted = [pool.submit(boot, node, store) for node in self.nodes]
             control.start_api()
             self._say("the API server is ready")
             control.start_controllers()
@@ -204,7 +205,7 @@ class Cluster:
             "HELM_CONFIG_HOME": str(self.folder / "helm" / "config"),
             "HELM_DATA_HOME": str(self.folder / "helm" / "data"),
             "KUBECACHEDIR": str(self.folder / "kubectl"),
-            "NO_PROXY": "127.0.0.1",
+            "NO_PROXY": ",".join(["127.0.0.1", *filter(None, [os.environ.get("NO_PROXY")])]),
         }
         return {**os.environ, **own}
 

@@ -89,7 +89,9 @@ class Machine:
             "HOME": INSIDE,
             "GOGC": "75",  # a little processor time for less memory: several clusters may share a machine
         }
-        run(*self._enter(network=network), "sh", "-c", script, "sh", *argv, env={**os.environ, **env})
+        # a proxy of the person who runs this cannot reach the machine's neighbours
+        inherited = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+        run(*self._enter(network=network), "sh", "-c", script, "sh", *argv, env={**inherited, **env})
 
     def running(self, name: str) -> bool:
         """Whether the program started under this name still runs."""

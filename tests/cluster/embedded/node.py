@@ -3,15 +3,11 @@
 import json
 from pathlib import Path
 
-from tests.cluster.embedded import cgroups
+from tests.cluster.embedded import cgroups, containerd
 from tests.cluster.embedded.certificates import Authority
 from tests.cluster.embedded.command import run
 from tests.cluster.embedded.machine import INSIDE, Machine
 from tests.cluster.embedded.network import Lan
-from tests.netns import wait_for
-
-CNI_PLUGINS = "/usr/lib/cni"
-PAUSE_IMAGE = "localhost/pause:1"
 
 
 def pod_range(index: int) -> str:
@@ -37,16 +33,19 @@ class Node:
         """Run a program on the node, as its root; what it printed."""
         return self.machine.exec(*argv, timeout_s=timeout_s)
 
-    def boot(self, routes: dict[str, str]) -> None:
-        """Plug the node in, give it power and start containerd; `routes` are the pod ranges of the others."""
+    def boot(self, routes: dict[str, str], *, images: Path | None = None) -> None:
+        """Plug the node in, give it power and start containerd.
+
+        `routes` are the pod ranges of the others; `images`, for a new node, is what `containerd.store` gave.
+        """
+        if images is not None:
+            containerd.adopt(images, self.machine)
         self._lan.plug_in(self.name, self._number, forward=True)
         for destination, via in routes.items():
             run("ip", "-n", self.netns, "route", "add", destination, "via", via)
         cgroups.create(self.cgroup)
         self.machine.power_on()
-        self._write_containerd_configuration()
-        self.machine.start("containerd", "containerd", f"--config={INSIDE}/containerd.toml")
-        wait_for(self._containerd_ready, what=f"containerd on {self.name} is ready")
+        containerd.start(self.machine, pods=pod_range(self.index))
 
     def shut_down(self) -> None:
         """Cut the power: every process dies at once and the link loses the host with its addresses."""
@@ -57,20 +56,13 @@ class Node:
 
     def load_image(self, archive: Path) -> None:
         """Import a docker-archive, unless this very file has been imported before."""
-        mark = self.machine.folder / "images" / f"{archive.stem}-{archive.stat().st_mtime_ns}"
-        if mark.exists():
-            return
-        run(
-            *self.machine.command("ctr", "--namespace=k8s.io", "images", "import", "-"),
-            stdin=archive,
-        )
-        mark.parent.mkdir(exist_ok=True)
-        mark.touch()
+        containerd.load(self.machine, archive)
 
     def configure(self, authority: Authority, *, server: str) -> None:
         """Write what the kubelet and kube-proxy need to reach the API server."""
         names = (f"DNS:{self.name}", f"IP:{self.address}")
         folder = self.machine.folder
+        folder.mkdir(parents=True, exist_ok=True)
         identity = {"user": f"system:node:{self.name}", "group": "system:nodes"}
         authority.kubeconfig(folder / "kubelet.kubeconfig", server=server, **identity)
         authority.kubeconfig(folder / "kube-proxy.kubeconfig", server=server, user="system:kube-proxy")
@@ -90,52 +82,6 @@ class Node:
         )  # fmt: skip
         self.machine.start(
             "kube-proxy", "kube-proxy", f"--config={INSIDE}/kube-proxy.json", f"--hostname-override={self.name}"
-        )
-
-    def _containerd_ready(self) -> bool:
-        if not self.machine.running("containerd"):
-            raise RuntimeError(f"containerd on {self.name} ended:\n{self.machine.log('containerd')[-3000:]}")
-        try:
-            self.machine.exec("ctr", "version")
-        except RuntimeError:
-            return False
-        return True
-
-    def _write_containerd_configuration(self) -> None:
-        cni = self.machine.folder / "cni"
-        cni.mkdir(exist_ok=True)
-        # overlayfs cannot be stacked on overlayfs, where the checkout itself lives in a container's file system
-        file_system = run("stat", "--file-system", "--format=%T", str(self.machine.folder)).strip()
-        snapshotter = "native" if file_system == "overlayfs" else "overlayfs"
-        (self.machine.folder / "containerd.toml").write_text(
-            f"""version = 2
-disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
-  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.internal.v1.opt"]
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{PAUSE_IMAGE}"
-  restrict_oom_score_adj = true      # a sandbox asks for -998, which takes a right that root may lack here
-  tolerate_missing_hugetlb_controller = true
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "{snapshotter}"
-    default_runtime_name = "runc"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-        SystemdCgroup = false
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{CNI_PLUGINS}"
-    conf_dir = "{INSIDE}/cni"
-"""
-        )
-        bridge = {
-            "type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": False, "hairpinMode": True,
-            "ipam": {
-                "type": "host-local", "ranges": [[{"subnet": pod_range(self.index)}]], "routes": [{"dst": "0.0.0.0/0"}],
-            },
-        }  # fmt: skip
-        portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
-        (cni / "10-pods.conflist").write_text(
-            json.dumps({"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge, portmap]})
         )
 
     def _kubelet_configuration(self) -> dict[str, object]:

@@ -1,0 +1,281 @@
+"""The chart: linted and rendered over several values files, and what must hold of every object it makes."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[3]
+CHART = REPOSITORY / "charts" / "kube-vrrp"
+
+
+def helm() -> str:
+    """helm of the cache (the test cluster puts it there) or of the PATH."""
+    cached = REPOSITORY / ".cache" / "bin" / "helm"
+    found = str(cached) if cached.exists() else shutil.which("helm")
+    if found is None:
+        pytest.skip("helm is neither in .cache/bin nor on PATH")
+    return found
+
+
+def run(*arguments: str, values: dict[str, Any] | None = None, ok: bool = True) -> str:
+    done = subprocess.run(
+        [helm(), *arguments, "--values", "-"],
+        input=yaml.safe_dump(values or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+    )
+    assert (done.returncode == 0) == ok, done.stdout + done.stderr
+    return done.stdout + done.stderr if not ok else done.stdout
+
+
+def render(**values: Any) -> list[dict[str, Any]]:
+    text = run("template", "rel", str(CHART), "-n", "vrrp", "--kube-version", "1.35.0", values=values)
+    return [d for d in yaml.safe_load_all(text) if d]
+
+
+def one(objects: list[dict[str, Any]], kind: str, name: str = "") -> dict[str, Any]:
+    found = [o for o in objects if o["kind"] == kind and (not name or o["metadata"]["name"] == name)]
+    assert len(found) == 1, [(o["kind"], o["metadata"]["name"]) for o in objects]
+    return found[0]
+
+
+def daemon_set(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    (text,) = [o["data"]["daemonset.yaml"] for o in objects if "daemonset.yaml" in (o.get("data") or {})]
+    document: dict[str, Any] = yaml.safe_load(text)
+    return document
+
+
+VALUES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "full": {
+        "imagePullSecrets": [{"name": "pull"}],
+        "fullnameOverride": "other",
+        "vips": [{"name": "web", "spec": {"addresses": ["192.168.137.220"]}}],
+        "prometheus": {
+            "podMonitor": {"enabled": True, "additionalLabels": {"release": "prom"}},
+            "serviceMonitor": {"enabled": True, "interval": "10s"},
+            "prometheusRule": {"enabled": True, "extraRules": [{"alert": "Mine", "expr": "vector(1)"}]},
+            "rbacPrometheus": True,
+            "serviceAccount": "prometheus",
+            "namespace": "monitoring",
+        },
+        "operator": {
+            "replicas": 1, "logLevel": "debug", "image": {"repository": "reg/op", "tag": "1"},
+            "podAnnotations": {"a": "b"},
+            "labels": {"team": "net"}, "nodeSelector": {"zone": "a"}, "tolerations": [{"operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}}, "runtimeClassName": "kata",
+            "extraContainers": [{"name": "c", "image": "i"}],
+            "serviceAccount": {"name": "op-sa", "annotations": {"a": "b"}},
+            "livenessProbe": {"enabled": False},
+        },
+        "speaker": {
+            "realtime": True, "image": {"repository": "reg/sp", "tag": "2", "pullPolicy": "Always"},
+            "podAnnotations": {"a": "b"}, "labels": {"team": "net"}, "nodeSelector": {"zone": "a"},
+            "serviceAccount": {"create": False, "name": "sp-sa"}, "runtimeClassName": "runc",
+            "extraContainers": [{"name": "c", "image": "i"}], "affinity": {"nodeAffinity": {}},
+        },
+        "extraObjects": [
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "extra"}},
+            'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "{{ .Release.Name }}-text"}',
+        ],
+    },
+    "bare": {
+        "rbac": {"create": False}, "crds": {"enabled": False}, "releaseOnUninstall": False,
+        "operator": {"enabled": False, "serviceAccount": {"create": False}},
+        "speaker": {"priorityClassName": "", "serviceAccount": {"create": False}},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_it_lints_and_renders(name):
+    run("lint", "--strict", str(CHART), values=VALUES[name])
+    objects = render(**VALUES[name])
+    names = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
+    assert len(set(names)) == len(names)
+    assert daemon_set(objects)["kind"] == "DaemonSet"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"speakers": {}}, {"operator": {"replica": 2}}, {"speaker": {"image": {"name": "x"}}},
+        {"vips": [{"name": "a"}]},
+        {"vips": {"web": {}}}, {"operator": {"logLevel": "loud"}}, {"prometheus": {"metricsPort": "7472"}},
+        {"prometheus": {"podMonitor": {"enable": True}}}, {"crds": True}, {"rbac": {"create": "yes"}},
+        {"speaker": {"updateStrategy": {"type": "RollingUpdate"}}},
+    ],
+)  # fmt: skip
+def test_the_schema_refuses_what_it_does_not_know(values):
+    assert "values don't meet the specifications" in run("template", "rel", str(CHART), values=values, ok=False)
+
+
+def test_every_value_is_in_the_schema_and_in_the_readme():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    readme = (CHART / "README.md").read_text()
+
+    def walk(node: Any, properties: dict[str, Any], path: str) -> None:
+        for key, value in node.items():
+            assert key in properties, f"{path}{key}"
+            assert key in readme, f"{path}{key} is not in the README"
+            if isinstance(value, dict) and "properties" in properties[key] and not path:
+                walk(value, properties[key]["properties"], f"{key}.")
+
+    walk(values, schema["properties"], "")
+
+
+def test_the_crd_is_the_repositorys_and_is_kept():
+    assert (CHART / "files" / "virtualip.yaml").read_text() == (REPOSITORY / "crds" / "virtualip.yaml").read_text()
+    crd = one(render(), "CustomResourceDefinition")
+    assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    original = yaml.safe_load((REPOSITORY / "crds" / "virtualip.yaml").read_text())
+    assert crd["spec"] == original["spec"]
+
+
+def test_the_router_has_two_capabilities_and_no_token():
+    pod = daemon_set(render())["spec"]["template"]["spec"]
+    router, agent = pod["containers"]
+    assert router["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]}
+    assert router["securityContext"]["runAsUser"] == 0
+    assert agent["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert agent["securityContext"]["runAsNonRoot"] is True
+    for container in (router, agent):
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert "cpu" not in container["resources"]["limits"]
+        assert "livenessProbe" not in container
+    assert pod["automountServiceAccountToken"] is False
+    assert "token" not in [m["name"] for m in router["volumeMounts"]]
+    assert "token" in [m["name"] for m in agent["volumeMounts"]]
+    assert not any(p.get("hostPID") or p.get("hostIPC") for p in (pod,))
+    assert pod["hostNetwork"] is True
+    assert pod["priorityClassName"] == "system-node-critical"
+    assert pod["tolerations"] == [{"operator": "Exists"}]
+    assert {v["name"]: v["emptyDir"]["medium"] for v in pod["volumes"] if "emptyDir" in v} == {
+        "desired": "Memory", "state": "Memory",
+    }  # fmt: skip
+    assert daemon_set(render())["spec"]["updateStrategy"] == {"type": "OnDelete"}
+
+
+def test_realtime_adds_two_capabilities():
+    router = daemon_set(render(speaker={"realtime": True}))["spec"]["template"]["spec"]["containers"][0]
+    assert router["securityContext"]["capabilities"]["add"] == ["NET_ADMIN", "NET_RAW", "SYS_NICE", "IPC_LOCK"]
+
+
+def test_the_operator_and_the_jobs_pass_the_restricted_profile():
+    objects = render(vips=VALUES["full"]["vips"])
+    pods = [o["spec"]["template"]["spec"] for o in objects if o["kind"] in ("Deployment", "Job")]
+    pods += [o["spec"] for o in objects if o["kind"] == "Pod"]
+    assert len(pods) == 4
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not pod.get("hostNetwork")
+        for container in pod["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def rules(objects: list[dict[str, Any]], kind: str, name: str) -> dict[tuple[str, str], set[str]]:
+    """(API group, resource) to verbs; resources with names are marked so."""
+    result: dict[tuple[str, str], set[str]] = {}
+    for rule in one(objects, kind, name)["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                key = (group, resource + (" by name" if "resourceNames" in rule else ""))
+                result.setdefault(key, set()).update(rule["verbs"])
+    return result
+
+
+def test_rights_are_these_and_no_more():
+    objects = render()
+    assert rules(objects, "ClusterRole", "rel-kube-vrrp-operator") == {
+        ("kube-vrrp.io", "virtualips"): {"get", "list", "watch"},
+        ("kube-vrrp.io", "virtualips/status"): {"patch"},
+        ("", "nodes"): {"get", "list", "watch"},
+        ("", "namespaces by name"): {"get"},
+    }
+    assert rules(objects, "ClusterRole", "rel-kube-vrrp-speaker") == {
+        ("kube-vrrp.io", "virtualips"): {"get", "list", "watch"},
+        ("kube-vrrp.io", "virtualips/status"): {"patch"},
+    }
+    assert rules(objects, "Role", "rel-kube-vrrp-speaker") == {("", "secrets"): {"get"}}
+    operator = rules(objects, "Role", "rel-kube-vrrp-operator")
+    assert not [key for key in operator if "secrets" in key[1]]
+    assert operator["apps", "daemonsets by name"] == {"patch"}
+    for cluster_role in [o for o in objects if o["kind"] == "ClusterRole"]:
+        assert not any("aggregate-to" in label for label in cluster_role["metadata"]["labels"])
+
+
+def test_the_policy_names_the_charts_account():
+    policy = one(render(), "ValidatingAdmissionPolicy")
+    (condition,) = policy["spec"]["matchConditions"]
+    assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:vrrp:rel-kube-vrrp-speaker'"
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    named = one(render(speaker={"serviceAccount": {"name": "mine"}}), "ValidatingAdmissionPolicy")
+    assert "serviceaccount:vrrp:mine'" in named["spec"]["matchConditions"][0]["expression"]
+    binding = one(render(), "ValidatingAdmissionPolicyBinding")
+    assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
+
+
+def test_vips_come_by_a_job_that_never_deletes_them():
+    objects = render(
+        vips=[{"name": "a", "spec": {"addresses": ["10.0.0.1"]}}, {"name": "b", "spec": {"addresses": ["::1"]}}]
+    )
+    (text,) = [o["data"]["vips.yaml"] for o in objects if "vips.yaml" in (o.get("data") or {})]
+    documents = [d for d in yaml.safe_load_all(text) if d]
+    assert [d["metadata"]["name"] for d in documents] == ["a", "b"]
+    assert documents[0]["spec"] == {"addresses": ["10.0.0.1"]}
+    job = one(objects, "Job", "rel-kube-vrrp-vips")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,post-upgrade"
+    assert not [o for o in objects if o["kind"] == "VirtualIP"]
+
+
+def test_images_have_the_charts_version_unless_told():
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    objects = render()
+    image = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image == f"kube-vrrp-operator:{version}"
+    full = daemon_set(render(**VALUES["full"]))["spec"]["template"]["spec"]["containers"]
+    assert [c["image"] for c in full] == ["reg/sp:2", "reg/sp:2", "i"]
+
+
+def test_monitors_find_their_pods_by_label_and_port():
+    objects = render(**VALUES["full"])
+    pods = {
+        "operator": one(objects, "Deployment")["spec"]["template"],
+        "speaker": daemon_set(objects)["spec"]["template"],
+    }
+    monitors = [o for o in objects if o["kind"] in ("PodMonitor", "ServiceMonitor")]
+    assert len(monitors) == 4
+    for monitor in monitors:
+        selector = monitor["spec"]["selector"]["matchLabels"]
+        pod = pods[selector["app.kubernetes.io/component"]]
+        assert selector.items() <= pod["metadata"]["labels"].items()
+        (endpoint,) = monitor["spec"].get("podMetricsEndpoints") or monitor["spec"]["endpoints"]
+        ports = [p["name"] for c in pod["spec"]["containers"] for p in c.get("ports", ())]
+        assert endpoint["port"] in ports
+
+
+def test_alerts_use_metrics_that_exist():
+    (group,) = one(render(**VALUES["full"]), "PrometheusRule")["spec"]["groups"]
+    source = "".join(p.read_text() for p in (REPOSITORY / "speaker" / "vip_speaker" / "agent").glob("*.py"))
+    for rule in group["rules"]:
+        for word in rule["expr"].replace("{", " ").replace("(", " ").replace(")", " ").split():
+            if word.startswith("kube_vrrp_"):
+                assert f'"{word}"' in source, word
+
+
+def test_notes_say_the_next_two_commands():
+    text = (CHART / "templates" / "NOTES.txt").read_text()
+    assert text.count("  kubectl ") == 3
+    assert "pod-security.kubernetes.io/enforce=privileged" in text

@@ -1,0 +1,234 @@
+"""What each answer of the API server means, as a table and through the reflector."""
+
+import pytest
+from vip_speaker.agent.answers import EFFECTS, Answer, Effect, of_event, of_status
+from vip_speaker.agent.api import ApiError
+from vip_speaker.agent.reflector import Reflector
+from vip_speaker.agent.store import Store
+
+from tests.agent_fakes import FakeApi, refusal, vip
+
+KEPT = [400, 401, 403, 404, 408, 409, 410, 418, 429, 500, 502, 503, 504, None, 0]
+
+
+def test_every_answer_has_an_effect():
+    assert set(EFFECTS) == set(Answer)
+
+
+def test_only_deletion_and_lists_can_take_a_vip_away():
+    takers = {a for a, e in EFFECTS.items() if e in (Effect.RELEASE, Effect.REPLACE, Effect.CONFIRM)}
+    assert takers == {Answer.DELETED, Answer.LISTED, Answer.EMPTY_LIST}
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (None, Answer.UNREACHABLE), (0, Answer.UNREACHABLE), (400, Answer.GONE), (401, Answer.UNAUTHORIZED),
+        (403, Answer.FORBIDDEN), (404, Answer.NOT_FOUND), (409, Answer.OTHER_STATUS), (410, Answer.GONE),
+        (429, Answer.TOO_MANY), (500, Answer.SERVER_ERROR), (503, Answer.SERVER_ERROR), (599, Answer.SERVER_ERROR),
+    ],
+)  # fmt: skip
+def test_statuses(status, answer):
+    assert of_status(status) is answer
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "answer"),
+    [
+        ("ADDED", None, Answer.CHANGED), ("MODIFIED", None, Answer.CHANGED), ("DELETED", None, Answer.DELETED),
+        ("BOOKMARK", None, Answer.BOOKMARK), ("ERROR", 410, Answer.GONE), ("ERROR", 500, Answer.SERVER_ERROR),
+        ("ERROR", None, Answer.UNREACHABLE), ("NONSENSE", None, Answer.OTHER_STATUS),
+    ],
+)  # fmt: skip
+def test_events(kind, code, answer):
+    assert of_event(kind, code) is answer
+
+
+class Bench:
+    """A reflector over a fake API and a clock that its own sleeping moves."""
+
+    def __init__(self, *vips: str, holding: bool = True) -> None:
+        self.now = 0.0
+        self.api = FakeApi(*(vip(name) for name in vips))
+        self.store = Store()
+        self.holding = holding
+        self.reflector = Reflector(self.api, self.store, holding=lambda: self.holding, clock=lambda: self.now)
+
+    def turn(self) -> float:
+        wait = self.reflector.turn()
+        self.now += wait
+        return wait
+
+    def names(self) -> list[str]:
+        return sorted(self.store.all())
+
+
+def test_a_list_then_a_watch_from_its_version():
+    bench = Bench("a")
+    assert bench.turn() == 0
+    assert bench.names() == ["a"]
+    bench.api.events.append([{"type": "ADDED", "object": vip("b", version=11)}])
+    bench.turn()
+    assert bench.names() == ["a", "b"]
+    assert bench.api.watched == ["10"]
+    bench.api.events.append([{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "40"}}}])
+    bench.turn()
+    bench.turn()
+    assert bench.api.watched == ["10", "11", "40"]
+
+
+def test_deleted_is_deleted():
+    bench = Bench("a", "b")
+    bench.turn()
+    bench.api.events.append([{"type": "DELETED", "object": vip("a", version=12)}])
+    bench.turn()
+    assert bench.names() == ["b"]
+
+
+def test_the_deletion_of_a_former_object_of_that_name_is_none():
+    bench = Bench("a")
+    bench.turn()
+    bench.api.events.append([{"type": "DELETED", "object": vip("a", uid="former", version=12)}])
+    bench.turn()
+    assert bench.names() == ["a"]
+
+
+@pytest.mark.parametrize("status", KEPT)
+def test_a_refused_list_keeps_everything(status):
+    bench = Bench("a")
+    bench.turn()
+    bench.api.refuse_list = refusal(status)
+    bench.reflector._version = None
+    for _ in range(200):
+        assert bench.turn() > 0
+    assert bench.names() == ["a"]
+    bench.api.refuse_list = None
+    bench.turn()
+    assert bench.names() == ["a"]
+
+
+@pytest.mark.parametrize("status", KEPT)
+def test_a_refused_watch_keeps_everything_and_ends_no_loop(status):
+    bench = Bench("a")
+    bench.turn()
+    bench.api.refuse_watch = refusal(status)
+    for _ in range(50):
+        bench.turn()
+    assert bench.names() == ["a"]
+    bench.api.refuse_watch = None
+    bench.api.objects.append(vip("b"))
+    bench.reflector._version = None
+    bench.turn()
+    assert bench.names() == ["a", "b"]
+
+
+def test_delays_grow_to_a_bound_and_start_anew_after_an_answer():
+    bench = Bench("a")
+    bench.turn()
+    bench.api.refuse_watch = refusal(503)
+    waits = [bench.turn() for _ in range(12)]
+    assert 0.1 <= waits[0] <= 0.2
+    assert 2.5 <= waits[-1] <= 5
+    bench.api.refuse_watch = None
+    bench.turn()
+    bench.api.refuse_watch = refusal(503)
+    assert bench.turn() <= 0.2
+
+
+@pytest.mark.parametrize("code", [400, 410])
+def test_a_version_that_is_too_old_leads_to_a_list_which_shows_missed_deletions(code):
+    bench = Bench("a", "b")
+    bench.turn()
+    bench.api.objects = [vip("b")]
+    bench.api.events.append([{"type": "ERROR", "object": {"code": code, "message": "too old"}}])
+    bench.turn()
+    assert bench.names() == ["a", "b"]
+    bench.turn()
+    assert bench.names() == ["b"]
+
+
+def test_an_empty_list_is_asked_for_again_before_anything_is_released():
+    bench = Bench("a")
+    bench.turn()
+    bench.api.objects = []
+    bench.reflector._version = None
+    assert bench.turn() == 10
+    assert bench.names() == ["a"]
+    bench.turn()
+    assert bench.names() == []
+
+
+def test_an_empty_list_that_was_a_mistake_takes_nothing():
+    bench = Bench("a")
+    bench.turn()
+    bench.api.objects = []
+    bench.reflector._version = None
+    bench.turn()
+    bench.api.objects = [vip("a")]
+    bench.turn()
+    assert bench.names() == ["a"]
+
+
+def test_a_node_without_vips_believes_the_first_empty_list():
+    bench = Bench(holding=False)
+    assert bench.turn() == 0
+    assert bench.store.listed.is_set()
+
+
+def test_a_crd_that_is_gone_for_five_minutes_releases():
+    bench = Bench("a")
+    bench.turn()
+    bench.api.refuse_list = refusal(404)
+    bench.api.served = False
+    bench.reflector._version = None
+    while bench.now < 300:
+        bench.turn()
+        assert bench.names() == ["a"]
+    for _ in range(5):
+        bench.turn()
+    assert bench.names() == []
+
+
+def test_discovery_that_does_not_answer_is_no_denial():
+    bench = Bench("a")
+    bench.turn()
+    bench.api.refuse_list = refusal(404)
+    bench.api.served = ApiError(503, "")
+    bench.reflector._version = None
+    while bench.now < 1000:
+        bench.turn()
+    assert bench.names() == ["a"]
+
+
+def test_a_crd_that_comes_back_in_time_is_no_loss():
+    bench = Bench("a")
+    bench.turn()
+    bench.api.refuse_list = refusal(404)
+    bench.api.served = False
+    bench.reflector._version = None
+    while bench.now < 200:
+        bench.turn()
+    bench.api.served = True
+    bench.turn()
+    bench.api.served = False
+    while bench.now < 400:
+        bench.turn()
+    assert bench.names() == ["a"]
+
+
+def test_it_lists_anew_now_and_then_because_a_restored_etcd_makes_a_silent_watch():
+    bench = Bench("a")
+    bench.turn()
+    bench.api.objects = [vip("b")]
+    bench.now += 1800
+    bench.turn()
+    assert bench.names() == ["b"]
+
+
+def test_garbage_is_survived():
+    bench = Bench("a")
+    bench.turn()
+    bench.api.events.append([{"type": "ADDED", "object": {"nonsense": True}}])
+    assert bench.turn() > 0
+    bench.turn()
+    assert bench.names() == ["a"]

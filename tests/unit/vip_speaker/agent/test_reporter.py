@@ -1,0 +1,196 @@
+"""What is reported, when it is written, and when nothing is."""
+
+import pytest
+from vip_speaker.agent.report import entry, field_manager
+from vip_speaker.agent.reporter import Reporter
+from vip_speaker.agent.store import Store
+from vip_speaker.statefile import HeardRouter, Link, SplitBrain, StateDirectory, VirtualIPState
+
+from tests.agent_fakes import FakeApi, assigned, refusal
+
+
+def state(role="BACKUP", **fields):
+    return VirtualIPState(
+        **{
+            "name": "web", "state": role, "effectivePriority": 254, "interface": "eth0",
+            "primaryAddress": "192.168.137.11", "virtualRouterID": 51, "observedGeneration": 1,
+            "since": "2026-01-01T00:00:00.000000Z", "reason": "started",
+        }
+        | fields
+    )  # fmt: skip
+
+
+def test_an_entry_has_what_is_known():
+    assert entry(state()) == {
+        "state": "BACKUP", "effectivePriority": 254, "interface": "eth0", "primaryAddress": "192.168.137.11",
+        "virtualRouterID": 51, "observedGeneration": 1, "since": "2026-01-01T00:00:00.000000Z", "reason": "started",
+    }  # fmt: skip
+    assert entry(VirtualIPState(name="web", state="INIT")) == {"state": "INIT"}
+
+
+def test_the_link_is_reported_once_listened_to_and_only_in_init():
+    heard = tuple(
+        HeardRouter(vrid=v, version=3, family=4, source="192.168.137.9", priority=100) for v in (7, 3, 7, 0, 300)
+    )
+    link = Link(subnets=("192.168.137.0/24",), heard=heard)
+    assert entry(state("INIT", link=link))["link"] == {"subnets": ["192.168.137.0/24"], "heard": [3, 7]}
+    assert "link" not in entry(state("INIT"))
+    assert "link" not in entry(state("BACKUP", link=link))
+
+
+def test_reasons_that_the_operator_acts_on_begin_with_a_constant():
+    assert entry(state("FAULT", interface="", reason="no link"))["reason"] == "InterfaceMissing: no link"
+    assert entry(state("FAULT", reason="eth0 is down"))["reason"] == "eth0 is down"
+    assert entry(state("FAULT", interface="", reason="x", problems=("spec.addresses: y",)))["reason"] == (
+        "x; spec.addresses: y"
+    )
+    split = SplitBrain(source="192.168.137.9", since="2026-01-01T00:00:00.000000Z")
+    assert entry(state("MASTER", splitBrain=split))["reason"].startswith("AnotherMaster: 192.168.137.9 ")
+
+
+def test_bounds_of_the_schema_are_kept():
+    report = entry(
+        state(
+            "INIT", reason="x" * 5000, interface="a" * 40, link=Link(subnets=tuple(f"10.{i}.0.0/16" for i in range(99)))
+        )
+    )
+    assert len(report["reason"]) == 1024
+    assert len(report["interface"]) == 15
+    assert len(report["link"]["subnets"]) == 32
+
+
+def test_field_managers_are_stable_short_and_distinct():
+    assert field_manager("node1") == "kube-vrrp-speaker-node1"
+    long = [field_manager("n" * 200 + end) for end in "ab"]
+    assert all(len(m) <= 128 and m.startswith("kube-vrrp-speaker-") for m in long)
+    assert long[0] != long[1]
+
+
+class Bench:
+    def __init__(self, tmp_path, *objects):
+        self.now = 1000.0
+        self.api = FakeApi(*objects)
+        self.store = Store()
+        self.directory = StateDirectory(tmp_path)
+        self.reporter = Reporter(
+            self.store, self.directory, self.api, node="node1", clock=lambda: self.now, wall_clock=lambda: self.now
+        )
+        self.refresh()
+
+    def refresh(self):
+        self.store.replace(self.api.list()[0])
+
+    def report(self, *states):
+        self.api.applied.clear()
+        self.reporter.report({s.name: s for s in states})
+        return [status for _, status in self.api.applied]
+
+
+def test_a_change_is_written_once(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    assert bench.report(state()) == [{"nodes": [{"node": "node1", **entry(state())}]}]
+    assert bench.report(state()) == []
+    assert len(bench.report(state("MASTER"))) == 1
+    assert bench.report(state("MASTER")) == []
+
+
+def test_an_agent_that_starts_anew_writes_nothing_that_is_there(tmp_path):
+    bench = Bench(tmp_path, assigned(**entry(state())))
+    assert bench.report(state()) == []
+
+
+def test_what_someone_else_wrote_into_the_entry_is_put_right(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.report(state())
+    bench.api.objects[0]["status"]["nodes"][-1]["state"] = "MASTER"
+    bench.api.objects[0]["metadata"]["resourceVersion"] = "99"
+    bench.refresh()
+    assert len(bench.report(state())) == 1
+
+
+def test_what_the_operator_writes_is_no_difference(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.report(state())
+    for own in bench.api.objects[0]["status"]["nodes"]:
+        own["reporting"] = "Unknown"
+        own["facts"] = [{"name": "cordon", "value": True}]
+    bench.refresh()
+    assert bench.report(state()) == []
+
+
+def test_without_assignment_the_entry_is_cleared_and_nothing_else(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.report(state())
+    own = next(e for e in bench.api.objects[0]["status"]["nodes"] if e["node"] == "node1")
+    del own["priority"], own["reporting"]
+    bench.refresh()
+    assert bench.report(state("MASTER")) == [{}]
+    assert bench.report(state("MASTER")) == []
+    assert [e["node"] for e in bench.api.objects[0]["status"]["nodes"]] == ["node2"]
+
+
+def test_a_vip_that_is_not_in_the_store_is_not_written(tmp_path):
+    bench = Bench(tmp_path)
+    assert bench.report(state()) == []
+
+
+def test_a_router_that_says_nothing_is_reported_after_a_while(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.report(state("MASTER"))
+    assert bench.report() == []
+    bench.now += 1.9
+    assert bench.report() == []
+    bench.now += 0.2
+    (status,) = bench.report()
+    assert status["nodes"][0]["state"] == "INIT"
+    assert status["nodes"][0]["reason"].startswith("NoRouter")
+    bench.now += 100
+    assert bench.report() == []
+    assert len(bench.report(state())) == 1
+
+
+def test_at_the_end_of_the_pod_silence_is_reported_at_once(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.report(state("MASTER"))
+    bench.reporter.finish(within_s=5)
+    assert not bench.reporter._is_done()
+    (status,) = bench.report()
+    assert status["nodes"][0]["reason"].startswith("Stopped")
+    assert bench.reporter._is_done()
+
+
+def test_the_end_of_the_pod_waits_only_so_long(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.report(state("MASTER"))
+    bench.directory.write(state("MASTER"))
+    bench.reporter.finish(within_s=5)
+    bench.now += 5
+    assert bench.reporter._is_done()
+
+
+@pytest.mark.parametrize("status", [403, 409, 422, 500, None])
+def test_a_refused_write_is_tried_again_later_with_the_latest(tmp_path, status):
+    bench = Bench(tmp_path, assigned("web"), assigned("other"))
+    bench.api.refuse_apply = refusal(status)
+    other = state(name="other")
+    bench.report(state(), other)
+    bench.api.refuse_apply = None
+    assert bench.report(state(), other) == []
+    bench.now += 0.3
+    written = bench.report(state("MASTER"), other)
+    assert sorted(s["nodes"][0]["state"] for s in written) == ["BACKUP", "MASTER"]
+
+
+def test_delays_grow_to_a_bound(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.api.refuse_apply = refusal(503)
+    attempts = 0
+    for _ in range(1000):
+        before = bench.reporter._failures.get("web")
+        bench.report(state())
+        attempts += (
+            bench.reporter._failures["web"] is not before or bench.reporter._failures["web"].retry_at > bench.now
+        )
+        bench.now += 0.1
+    assert bench.reporter._failures["web"].retry_at - bench.now <= 5
+    assert bench.reporter._failures["web"].count < 60

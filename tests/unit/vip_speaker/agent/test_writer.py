@@ -1,0 +1,224 @@
+"""Which documents the router is given, and how they come to it."""
+
+import json
+import os
+import stat
+
+import pytest
+from vip_api.model import VirtualIP
+from vip_api.parse import parse_document
+from vip_speaker.agent.desired import desired
+from vip_speaker.agent.directory import DesiredDirectory
+from vip_speaker.agent.store import Store
+from vip_speaker.agent.writer import Writer
+
+from tests.agent_fakes import FakeApi, assigned, refusal, vip
+
+
+def test_the_document_is_what_the_router_parses():
+    document = desired(assigned(), "node1", None, "secret")
+    parsed = parse_document(document)
+    assert isinstance(parsed, VirtualIP)
+    assert (parsed.name, parsed.uid, parsed.generation) == ("web", "uid-web", 1)
+    assert parsed.assignment is not None
+    assert (parsed.assignment.priority, parsed.assignment.virtual_router_id) == (254, 51)
+    assert parsed.assignment.password == "secret"
+    (peer,) = parsed.assignment.peers
+    assert (peer.node, peer.priority, str(peer.address)) == ("node2", 252, "192.168.137.12")
+
+
+def test_facts_are_handed_on():
+    facts = [{"name": "cordon", "value": False, "reason": "cordoned", "stale": False}]
+    parsed = parse_document(desired(assigned(facts=facts), "node1", None, None))
+    assert isinstance(parsed, VirtualIP)
+    assert parsed.assignment is not None
+    assert parsed.assignment.facts[0].reason == "cordoned"
+
+
+def test_without_assignment_there_is_no_document():
+    former = desired(assigned(), "node1", None, None)
+    assert desired(assigned(), "node3", None, None) is None
+    assert desired(assigned(), "node3", former, None) is None
+    body = assigned()
+    del body["status"]["nodes"][0]["priority"]
+    assert desired(body, "node1", former, None) is None
+
+
+def test_before_the_vrid_is_decided_the_router_listens():
+    document = desired(assigned(vrid=None), "node1", None, None)
+    assert document is not None
+    assert "virtualRouterID" not in document["assignment"]
+
+
+def test_a_generation_that_was_not_accepted_yet_is_not_handed_on():
+    former = desired(assigned(), "node1", None, None)
+    edited = assigned()
+    edited["metadata"]["generation"] = 2
+    edited["spec"] = {"addresses": ["192.168.137.9"]}
+    edited["status"]["nodes"][0]["priority"] = 240
+    document = desired(edited, "node1", former, None)
+    assert document is not None
+    assert document["spec"] == {"addresses": ["192.168.137.100"], "priority": 1}
+    assert document["metadata"]["generation"] == 1
+    assert document["assignment"]["priority"] == 240
+    assert desired(edited, "node1", None, None) is None
+
+
+def test_a_refused_generation_is_not_handed_on():
+    former = desired(assigned(), "node1", None, None)
+    edited = assigned(generation=2)
+    edited["status"]["conditions"][0]["status"] = "False"
+    document = desired(edited, "node1", former, None)
+    assert document is not None
+    assert document["metadata"]["generation"] == 1
+
+
+def test_a_vip_that_lost_its_status_goes_on_as_it_was():
+    former = desired(assigned(), "node1", None, None)
+    assert desired(vip(), "node1", former, None) == former
+    assert desired(vip(), "node1", None, None) is None
+    assert desired(assigned(vrid=None), "node1", former, None) == former
+
+
+def test_a_vrid_that_was_taken_away_is_gone():
+    former = desired(assigned(), "node1", None, None)
+    body = assigned(vrid=None)
+    body["status"]["conditions"].append({"type": "Ready", "status": "False", "reason": "VRIDConflict"})
+    document = desired(body, "node1", former, None)
+    assert document is not None
+    assert "virtualRouterID" not in document["assignment"]
+
+
+class Bench:
+    def __init__(self, path, *objects):
+        self.now = 0.0
+        self.api = FakeApi()
+        self.store = Store()
+        self.directory = DesiredDirectory(path)
+        self.writer = Writer(self.store, self.directory, self.api, node="node1", clock=lambda: self.now)
+        self.store.replace(objects)
+
+    def synchronise(self):
+        self.writer.synchronise()
+        return self.directory.read_all()
+
+
+def test_files_follow_the_store(tmp_path):
+    bench = Bench(tmp_path, assigned("a"), assigned("b"))
+    assert sorted(bench.synchronise()) == ["a", "b"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "b.json"]
+    assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o640
+    bench.store.replace([assigned("b")])
+    assert sorted(bench.synchronise()) == ["b"]
+    bench.store.clear()
+    assert bench.synchronise() == {}
+
+
+def test_nothing_is_written_twice(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.synchronise()
+    before = (tmp_path / "web.json").stat()
+    bench.synchronise()
+    assert (tmp_path / "web.json").stat().st_ino == before.st_ino
+
+
+def test_what_someone_else_did_to_the_files_is_put_right(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    wanted = bench.synchronise()
+    (tmp_path / "web.json").write_text("{}")
+    (tmp_path / "stranger.json").write_text("{}")
+    assert bench.synchronise() == wanted
+    (tmp_path / "web.json").unlink()
+    assert bench.synchronise() == wanted
+
+
+@pytest.mark.parametrize("trap", ["fifo", "link", "directory", "huge", "text", "deep"])
+def test_a_hostile_directory_neither_blocks_nor_misleads(tmp_path, trap):
+    secret = tmp_path / "secret"
+    secret.write_text('{"stolen": true}')
+    path = tmp_path / "d" / "web.json"
+    path.parent.mkdir()
+    match trap:
+        case "fifo":
+            os.mkfifo(path)
+        case "link":
+            path.symlink_to(secret)
+        case "directory":
+            path.mkdir()
+        case "huge":
+            path.write_text('{"a": "' + "x" * 2**20 + '"}')
+        case "text":
+            path.write_bytes(b"\xff\xfe")
+        case "deep":
+            path.write_text("[" * 100_000)
+    bench = Bench(path.parent, assigned())
+    assert bench.directory.read_all() == {}
+    if trap != "directory":
+        assert list(bench.synchronise()) == ["web"]
+        assert secret.read_text() == '{"stolen": true}'
+
+
+def test_a_file_that_cannot_be_written_holds_up_no_other(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    bench = Bench(tmp_path, assigned("a"), assigned("b"))
+    assert "a.json" in bench.writer.synchronise()
+    assert sorted(bench.directory.read_all()) == ["b"]
+
+
+def test_a_directory_that_is_gone_is_said():
+    bench = Bench(tmp_path := DesiredDirectory("/nonexistent").path, assigned())
+    assert str(tmp_path) in bench.writer.synchronise()
+
+
+@pytest.mark.parametrize("forged", [{}, {"metadata": 1}, {"apiVersion": "a", "kind": "b", "metadata": [], "spec": {}}])
+def test_a_forged_former_document_is_not_gone_on_with(tmp_path, forged):
+    (tmp_path / "web.json").write_text(json.dumps(forged))
+    edited = assigned()
+    edited["metadata"]["generation"] = 2
+    assert Bench(tmp_path, edited).synchronise() == {}
+
+
+def authenticated(**reference):
+    body = assigned()
+    body["spec"] = {**body["spec"], "version": 2, "authentication": {"type": "PASS", "passwordSecretRef": reference}}
+    return body
+
+
+def test_the_password_comes_from_the_secret_and_stays_while_the_api_is_away(tmp_path):
+    bench = Bench(tmp_path, authenticated(name="vrrp", key="password"))
+    assert "password" not in bench.synchronise()["web"]["assignment"]
+    bench.api.secrets = {("vrrp", "password"): "hunter2"}
+    bench.now += 6
+    assert bench.synchronise()["web"]["assignment"]["password"] == "hunter2"
+    for trouble in (refusal(503), refusal(403), refusal(None), {}):
+        bench.now += 400
+        bench.api.secrets = trouble
+        assert bench.synchronise()["web"]["assignment"]["password"] == "hunter2"
+    bench.api.secrets = {("vrrp", "password"): "changed"}
+    bench.now += 400
+    assert bench.synchronise()["web"]["assignment"]["password"] == "changed"
+
+
+def test_an_agent_that_starts_in_an_outage_keeps_the_password(tmp_path):
+    bench = Bench(tmp_path, authenticated(name="vrrp", key="password"))
+    bench.api.secrets = {("vrrp", "password"): "hunter2"}
+    bench.synchronise()
+    again = Bench(tmp_path, authenticated(name="vrrp", key="password"))
+    again.api.secrets = refusal(503)
+    assert again.synchronise()["web"]["assignment"]["password"] == "hunter2"
+
+
+def test_the_secret_of_a_vip_that_is_not_ours_is_not_read(tmp_path):
+    body = authenticated(name="vrrp", key="password")
+    body["status"]["nodes"] = []
+    bench = Bench(tmp_path, body)
+    bench.api.secrets = refusal(403)
+    assert bench.synchronise() == {}
+    assert bench.writer._passwords == {}
+
+
+def test_documents_are_json_that_replaces_atomically(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.synchronise()
+    assert json.loads((tmp_path / "web.json").read_text())["kind"] == "VirtualIP"
+    assert not list(tmp_path.glob(".*"))
