@@ -42,14 +42,14 @@ def test_start_stop_return_and_crash(lan: Scene, kind: str, first_kind: str, sec
     elected = lan.mark()
     _speaks_alone(lan, router, 210, unicast=kind == "unicast")
     assert not lan.capture.adverts(priority=200)
-    assert lan.longest_none(since=elected, ipv6=router.ipv6) == 0
+    assert lan.longest_none(since=elected, ipv6=router.ipv6) <= READING_ORDER_MS
 
     # stop: priority 0, then the successor within its skew time
     stopped = lan.mark()
     first.stop()
     lan.wait_holder(lan.second, ipv6=router.ipv6)
     skew_ms = 56 / 256 * router.interval_ms
-    assert lan.longest_none(since=stopped, ipv6=router.ipv6) <= skew_ms + 150
+    assert lan.longest_none(since=stopped, ipv6=router.ipv6) <= skew_ms + BUSY_MS
     if kind != "unicast":
         assert lan.capture.adverts(since=stopped.time, priority=0), "said good-bye"
 
@@ -57,15 +57,15 @@ def test_start_stop_return_and_crash(lan: Scene, kind: str, first_kind: str, sec
     returned = lan.mark()
     first.launch()
     lan.wait_holder(lan.first, ipv6=router.ipv6)
-    assert lan.longest_none(since=returned, ipv6=router.ipv6) <= 50
-    lan.never_two()
+    assert lan.longest_none(since=returned, ipv6=router.ipv6) <= READING_ORDER_MS
+    lan.never_two(since=elected)
 
     # crash, with the machine: nobody is left to clean up, the carrier is gone
     crashed = lan.mark()
     lan.network.unplug(lan.first)
     first.kill()
     lan.wait_holder(lan.second, ipv6=router.ipv6)
-    assert lan.longest_none(since=crashed, ipv6=router.ipv6) <= 3 * router.interval_ms + skew_ms + 150
+    assert lan.longest_none(since=crashed, ipv6=router.ipv6) <= 3 * router.interval_ms + skew_ms + BUSY_MS
     assert second.process is not None
     assert second.process.poll() is None
     lan.never_two(since=crashed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.scene import ADDRESS, ADDRESS6, V3, VIP4, VIP6, Scene
+from tests.scene import ADDRESS, ADDRESS6, BUSY_MS, V3, VIP4, VIP6, Scene
 
 
 def test_deleted_address_comes_back(lan: Scene) -> None:
@@ -14,7 +14,7 @@ def test_deleted_address_comes_back(lan: Scene) -> None:
     lan.first.ip("addr", "del", f"{VIP4}/32", "dev", "eth0")
     lan.eventually(lambda: lan.longest_none(since=deleted) > 0, "the deletion was seen")
     lan.wait_holder(lan.first, timeout=2)
-    assert lan.longest_none(since=deleted) <= 250
+    assert lan.longest_none(since=deleted) <= BUSY_MS
     lan.stays(lan.first, seconds=0.3)
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.scene import V3, V3_IPV6, Scene
+from tests.scene import BUSY_MS, READING_ORDER_MS, V3, V3_IPV6, Scene
 
 SUCCESSORS = ("kube-vrrp", "keepalived", "frr")
 
@@ -24,7 +24,7 @@ def test_stop_loses_no_packet(lan: Scene, successor: str) -> None:
         lan.wait_holder(lan.second)
         time.sleep(0.4)
     assert (warm.lost, cold.lost) == (0, 0), f"silence {warm.silence_ms:.0f} and {cold.silence_ms:.0f} ms"
-    assert lan.longest_none(since=stopped) == 0
+    assert lan.longest_none(since=stopped) <= READING_ORDER_MS
     lan.never_two()
 
 
@@ -98,7 +98,7 @@ def test_cut_cable_costs_a_master_down_interval(lan: Scene, first_kind: str, sec
         lan.network.unplug(lan.first)
         lan.wait_holder(lan.second)
         time.sleep(0.1)
-    assert 200 <= probe.silence_ms <= 322 + 100
+    assert 200 <= probe.silence_ms <= 322 + BUSY_MS
     lan.network.plug(lan.first)
     lan.wait_holder(lan.first)
     lan.never_two(since=cut)
