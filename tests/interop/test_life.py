@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.peers import VirtualRouter
-from tests.scene import ADDRESS, V2, V2_PASS, V3, V3_IPV6, Scene
+from tests.scene import ADDRESS, BUSY_MS, READING_ORDER_MS, V2, V2_PASS, V3, V3_IPV6, Scene
 
 FORMATS = {"v2-pass": V2_PASS, "v2": V2, "v3-ipv4": V3, "v3-ipv6": V3_IPV6, "unicast": V3}
 PAIRS = [
