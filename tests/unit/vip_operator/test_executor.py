@@ -1,0 +1,114 @@
+"""The executor: every change tried, failures apart from each other, retried for ever with a growing delay."""
+
+import pytest
+from vip_operator.api import ApiException
+from vip_operator.executor import LONGEST_DELAY_S, Executor
+from vip_operator.plan.changes import ApplyDaemonSet, ApplyStatus, ClearEntry, DeletePod, Event
+from vip_operator.store import VIPS, Store
+
+from tests.operator_world import manifest
+
+
+class FakeApi:
+    def __init__(self):
+        self.calls = []
+        self.failing = {}
+
+    def _call(self, kind, name):
+        self.calls.append((kind, name))
+        if (kind, name) in self.failing:
+            raise self.failing[kind, name]
+        return {"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": str(len(self.calls))}}
+
+    def apply_status(self, name, uid, status):
+        return self._call("status", name)
+
+    def clear_entry(self, name, field_manager):
+        return self._call("clear", f"{name}/{field_manager}")
+
+    def apply_daemon_set(self, body):
+        return self._call("daemonset", body["metadata"]["name"])
+
+    def delete_pod(self, name, uid):
+        self._call("pod", name)
+
+    def create_event(self, vip, *, kind, reason, message, at):
+        self._call("event", reason)
+
+
+@pytest.fixture
+def bench():
+    class Bench:
+        now = 0.0
+        api = FakeApi()
+        store = Store(config_map="cm")
+
+        def __init__(self):
+            self.api, self.store = FakeApi(), Store(config_map="cm")
+            self.executor = Executor(self.api, self.store, clock=lambda: self.now)
+
+        def run(self, *changes):
+            self.api.calls.clear()
+            return self.executor.carry_out(changes)
+
+    return Bench()
+
+
+def status(name, *events):
+    return ApplyStatus(vip=name, uid=f"uid-{name}", status={"nodes": []}, events=events)
+
+
+EVENT = Event(type="Normal", reason="MasterChanged", message="m")
+
+
+def test_every_kind_is_carried_out(bench):
+    changes = (
+        ApplyDaemonSet(manifest=manifest()),
+        status("web", EVENT),
+        ClearEntry(vip="web", node="n", field_manager="m"),
+        DeletePod(name="p", uid="u", node="n"),
+    )
+    assert bench.run(*changes) is None
+    assert [kind for kind, _ in bench.api.calls] == ["daemonset", "status", "event", "clear", "pod"]
+
+
+def test_the_answer_is_in_the_store_before_the_watch_shows_it(bench):
+    bench.run(status("web"))
+    assert bench.store.get(VIPS, "web") is not None
+
+
+@pytest.mark.parametrize(
+    "error", [ApiException(status=403), ApiException(status=404), OSError("reset"), ValueError("?")]
+)
+def test_one_failure_stops_no_other_and_is_retried(bench, error):
+    bench.api.failing["status", "a"] = error
+    wait = bench.run(status("a", EVENT), status("b"))
+    assert bench.api.calls == [("status", "a"), ("status", "b")]
+    assert wait is not None
+    assert wait <= 0.2
+    bench.run(status("a"), status("b"))
+    assert bench.api.calls == [("status", "b")]
+    bench.now += wait
+    del bench.api.failing["status", "a"]
+    assert bench.run(status("a", EVENT)) is None
+    assert bench.api.calls == [("status", "a"), ("event", "MasterChanged")]
+
+
+def test_delays_grow_to_a_bound_for_ever(bench):
+    bench.api.failing["status", "a"] = ApiException(status=503)
+    for _ in range(50):
+        bench.now += bench.run(status("a"))
+    assert LONGEST_DELAY_S / 2 <= bench.run(status("a")) <= LONGEST_DELAY_S
+
+
+def test_a_failure_is_forgotten_with_its_change(bench):
+    bench.api.failing["status", "a"] = ApiException(status=503)
+    bench.run(status("a"))
+    assert bench.run() is None
+    assert bench.run(status("a")) is not None
+    assert bench.api.calls == [("status", "a")]
+
+
+def test_an_event_that_is_refused_is_no_failure(bench):
+    bench.api.failing["event", "MasterChanged"] = ApiException(status=403)
+    assert bench.run(status("a", EVENT)) is None

@@ -1,0 +1,148 @@
+"""The lease: one writer at a time, nothing written while there is nothing to write, and a quick change of hands."""
+
+import copy
+
+import pytest
+from vip_operator.api import ApiException
+from vip_operator.lease import DURATION_S, GIVE_BACK_AFTER_S, RENEW_AFTER_S, Hold, Lease
+
+
+class FakeLeases:
+    """The API's Lease, with its optimistic locking."""
+
+    namespace = "vrrp"
+
+    def __init__(self):
+        self.lease = None
+        self.writes = 0
+        self.down = False
+
+    def request(self, method, path, *, body=None, **_):
+        if self.down:
+            raise ApiException(status=503)
+        if method == "GET":
+            if self.lease is None:
+                raise ApiException(status=404)
+            return copy.deepcopy(self.lease)
+        if method == "POST" and self.lease is not None:
+            raise ApiException(status=409)
+        if method == "PUT" and body["metadata"]["resourceVersion"] != self.lease["metadata"]["resourceVersion"]:
+            raise ApiException(status=409)
+        self.writes += 1
+        self.lease = copy.deepcopy(body)
+        self.lease["metadata"]["resourceVersion"] = str(self.writes)
+        return self.lease
+
+
+@pytest.fixture
+def bench():
+    class Bench:
+        now = 0.0
+        api = FakeLeases()
+
+        def lease(self, holder):
+            return Lease(self.api, name="lease", holder=holder, clock=lambda: self.now)
+
+    Bench.api = FakeLeases()
+    return Bench()
+
+
+def test_who_writes_again_has_missed_nothing(bench):
+    a = bench.lease("a")
+    assert not a.is_incumbent
+    assert a.take() is Hold.TAKEN_OVER
+    assert a.take() is Hold.MINE
+    bench.now += GIVE_BACK_AFTER_S
+    assert a.give_back_if_idle() is None
+    assert a.take() is Hold.MINE
+    assert a.is_incumbent
+
+
+def test_only_one_has_it(bench):
+    a, b = bench.lease("a"), bench.lease("b")
+    a.take()
+    assert b.take() is Hold.REFUSED
+    assert not b.is_incumbent
+    bench.now += GIVE_BACK_AFTER_S
+    a.give_back_if_idle()
+    assert b.take() is Hold.TAKEN_OVER
+    assert a.take() is Hold.REFUSED
+    assert not a.is_incumbent
+
+
+def test_who_comes_back_after_another_wrote_has_to_look_again(bench):
+    a, b = bench.lease("a"), bench.lease("b")
+    for one in (a, b, a):
+        assert one.take() is Hold.TAKEN_OVER
+        one.give_back()
+
+
+def test_one_that_vanished_is_succeeded_after_its_time_by_our_own_clock(bench):
+    a, b = bench.lease("a"), bench.lease("b")
+    a.take()
+    assert b.take() is Hold.REFUSED
+    bench.now += DURATION_S - 0.1
+    assert b.take() is Hold.REFUSED
+    bench.now += 0.1
+    assert b.take() is Hold.TAKEN_OVER
+
+
+def test_one_that_lives_is_not_succeeded(bench):
+    a, b = bench.lease("a"), bench.lease("b")
+    for _ in range(20):
+        assert a.take() in (Hold.MINE, Hold.TAKEN_OVER)
+        assert b.take() is Hold.REFUSED
+        bench.now += RENEW_AFTER_S
+
+
+def test_it_is_renewed_before_it_could_expire_and_not_for_every_write(bench):
+    a = bench.lease("a")
+    a.take()
+    for _ in range(10):
+        a.take()
+    assert bench.api.writes == 1
+    bench.now += RENEW_AFTER_S
+    a.take()
+    assert bench.api.writes == 2
+
+
+def test_idle_costs_one_write_and_then_none(bench):
+    a = bench.lease("a")
+    a.take()
+    assert a.give_back_if_idle() == GIVE_BACK_AFTER_S
+    bench.now += GIVE_BACK_AFTER_S
+    assert a.give_back_if_idle() is None
+    assert bench.api.lease["spec"]["holderIdentity"] == ""
+    for _ in range(10):
+        bench.now += 60
+        assert a.give_back_if_idle() is None
+    assert bench.api.writes == 2
+
+
+def test_a_race_is_lost_without_an_error(bench):
+    a, b = bench.lease("a"), bench.lease("b")
+    a.take()
+    a.give_back()
+    get = bench.api.request
+
+    def raced(method, path, **options):
+        answer = get(method, path, **options)
+        if method == "GET":
+            bench.api.request = get
+            a.take()
+        return answer
+
+    bench.api.request = raced
+    assert b.take() is Hold.REFUSED
+    assert a.take() is Hold.MINE
+
+
+def test_an_outage_is_the_callers_to_retry_and_giving_back_never_fails(bench):
+    a = bench.lease("a")
+    a.take()
+    bench.api.down = True
+    a.give_back()
+    with pytest.raises(ApiException):
+        a.take()
+    bench.api.down = False
+    assert a.take() is Hold.MINE
