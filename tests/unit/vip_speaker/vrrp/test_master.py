@@ -257,6 +257,18 @@ def test_a_failure_is_told_under_both():
     assert [(sent.identity, sent.priority) for sent in router.sent] == [(OTHER_V3, 0), (former, 0)]
 
 
+@pytest.mark.parametrize("stalled", [False, True])
+def test_whoever_listens_still_knows_the_former_identity(stalled):
+    router = master(config_of(advertisement_interval_ns=10 * SECOND))
+    router.become(identity=OTHER_V3, advertisement_interval_ns=SECOND)
+    if stalled:
+        router.after(SECOND + DOWN_NS + 1).tick()
+        assert router.transition.cause is Cause.STALLED
+    else:
+        router.do(AddressesExpired())
+    assert router.backup.former is not None
+
+
 # --- what a master takes note of, or not ---
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from vip_speaker.vrrp.machine import deadline, role
 from vip_speaker.vrrp.types import (
@@ -232,6 +234,17 @@ def test_the_identity_changes_while_leaving():
     assert router.hear(50, former=True) == (Silence(),)
 
 
+@pytest.mark.parametrize("heard", [False, True])
+def test_started_again_it_still_knows_the_former_identity(heard):
+    router = master()
+    router.become(identity=OTHER_V3)
+    router.do(Shutdown())
+    if heard:
+        router.hear(50)
+    router.do(Startup())
+    assert (router.backup if heard else router.master).former is not None
+
+
 # --- yielding: a demoted master that cannot squeeze ---
 
 
@@ -283,6 +296,20 @@ def test_stalled_while_waiting():
     assert router.transition.cause is Cause.STALLED
 
 
+@pytest.mark.parametrize("stalled", [False, True])
+def test_whoever_listens_after_waiting_still_knows_the_former_identity(stalled):
+    router = yielding(3)
+    router.become(identity=OTHER_V3, priority=40)
+    router.become(priority=30)
+    assert isinstance(router.state, YieldingState)
+    if stalled:
+        router.state = replace(router.state, until_ns=router.now_ns - 10 * SECOND)
+        router.tick()
+    else:
+        router.do(AddressesExpired())
+    assert router.backup.former is not None
+
+
 def test_addresses_expire_while_waiting():
     router = yielding()
     router.do(AddressesExpired())
@@ -301,7 +328,7 @@ def test_an_answer_under_the_former_identity():
     router.become(identity=V3, preempt=False)
     router.become(priority=50, better_peer_named=True)
     assert [(sent.identity.version, sent.priority) for sent in router.sent] == [(3, 100), (3, 0), (2, 0)]
-    router.hear(200, former=True, version=2)
+    router.after(100 * MS).hear(200, former=True, version=2)
     assert router.backup.former is not None
     assert router.backup.former.forget_at_ns == router.now_ns + 4200 * MS
 

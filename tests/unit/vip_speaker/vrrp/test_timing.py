@@ -104,6 +104,12 @@ def test_an_unused_bucket_does_not_overflow():
     assert bucket == TokenBucket(tokens=REPLY_BURST - 1, at_ns=3600 * SECOND)
 
 
+def test_a_bucket_that_is_just_full_forgets_the_rest():
+    late_ns = REPLY_PERIOD_NS + 50 * MS
+    taken = take_token(TokenBucket(tokens=REPLY_BURST - 1, at_ns=0), late_ns)
+    assert taken == TokenBucket(tokens=REPLY_BURST - 1, at_ns=late_ns)
+
+
 def test_what_was_earned_in_part_is_kept():
     bucket = TokenBucket(tokens=0, at_ns=0)
     assert take_token(bucket, REPLY_PERIOD_NS - 1) is None
