@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.embedded import Cluster, remove_abandoned
+from tests.cluster.embedded import Cluster, builder, preflight, remove_abandoned
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +12,10 @@ def cluster() -> Iterator[Cluster]:
     remove_abandoned()
     with Cluster(f"test-{secrets.token_hex(3)}") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def product_images() -> dict[str, builder.Image]:
+    """The images of this checkout, built by its Dockerfile; load them with `cluster.load_image(image.archive)`."""
+    preflight.check()
+    return builder.build_all()
