@@ -45,6 +45,7 @@ class Image:
 
 def build_all() -> dict[str, Image]:
     """Both images by target; built only where their sources have changed."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
     with locked("images"):
         return {target: _build(target) for target in TARGETS}
 
