@@ -105,7 +105,7 @@ def processes(node, product):
     """The first processes of router and agent on a node, by the pod's cgroup-independent way: their command line."""
     pod = product.speakers()[node]
     uid = pod["metadata"]["uid"].replace("-", "")
-    found = subprocess.run(["pgrep", "-f", f"--node[= ]{node}( |$)"], capture_output=True, text=True, check=False)
+    found = subprocess.run(["pgrep", "-f", "--", f"--node[= ]{node}( |$)"], capture_output=True, text=True, check=False)
     pids = []
     for pid in found.stdout.split():
         try:
@@ -156,8 +156,8 @@ def test_an_upgrade_takes_one_node_at_a_time_and_the_master_last(product):
 
     wait_for(done, what="every speaker is new", timeout=240, poll=0.2)
     assert order[-1] == master
+    wait_for(lambda: product.master("web") == master, what="the master takes it back", timeout=60)
     product.settled("web")
-    assert product.master("web") == master
 
 
 def test_a_steady_cluster_writes_nothing(product):
