@@ -119,7 +119,7 @@ class Squeeze:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenBucket:
-    """Limits replies that a neighbour can provoke (RFC.md A5, A6): `tokens` at `at_ns`."""
+    """Limits replies that a neighbour can provoke (docs/rfc-coverage.md A5, A6): `tokens` at `at_ns`."""
 
     tokens: int
     at_ns: int
