@@ -176,7 +176,7 @@ class Cluster:
 
     # -- what tests do with it
 
-    def kubectl(self, *arguments: str, stdin: str = "", timeout_s: float = 120) -> str:
+    def kubectl(self, *arguments: str, stdin: str = "", timeout_s: float = 300) -> str:
         """Run kubectl as administrator; what it printed."""
         return run(str(self.binaries / "kubectl"), *arguments, stdin=stdin, env=self.environment, timeout_s=timeout_s)
 
@@ -213,7 +213,7 @@ class Cluster:
         """The node of this name."""
         return next(node for node in self.nodes if node.name == name)
 
-    def wait_ready(self, *names: str, timeout: float = 120) -> None:
+    def wait_ready(self, *names: str, timeout: float = 240) -> None:
         """Wait until these nodes (all, when none is named) are Ready."""
         wanted = set(names) or {node.name for node in self.nodes}
         condition = "{range .items[*]}{.metadata.name}={.status.conditions[?(@.type=='Ready')].status} {end}"
