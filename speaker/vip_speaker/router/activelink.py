@@ -78,6 +78,7 @@ class ActiveLink:
         self._announcements = AnnouncementSocket(ifindex)
         self._announcer = Announcer()
         self._announce_deadline = Deadline(self._announce_due)
+        self._watch_deadline = Deadline(self._watch_now)
         loop.add_reader(self._socket, self.read)
         loop.add_reader(self._announcements, self._read_announcements)
 
@@ -89,6 +90,7 @@ class ActiveLink:
     def close(self) -> None:
         """Give the sockets back."""
         self._loop.others.set(self._announce_deadline, None)
+        self._loop.others.set(self._watch_deadline, None)
         for source in (self._socket, self._announcements):
             self._loop.remove_reader(source)
             source.close()
@@ -182,6 +184,10 @@ class ActiveLink:
             self._watchers[listener] = addresses
         else:
             self._watchers.pop(listener, None)
+        self._loop.others.set(self._watch_deadline, self._loop.now_ns())
+
+    def _watch_now(self, _now_ns: int) -> None:
+        """One kernel filter for all that changed in a turn."""
         self._announcements.watch(frozenset().union(*self._watchers.values()))
 
     def announce(

@@ -1,6 +1,6 @@
 """What others need to clean up after us: the record for our next start, the last will for the guard, the renewals.
 
-An address is in the record and in the will before it is on the link, and leaves them after it was taken off.
+An address is in the record and in the will before it is on the link, and leaves the will after it was taken off.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ class Cleanup:
         self._renew = Deadline(self._renew_now)
         self._lifetimes: dict[int, list[Assigned]] = {}
         self._wills: dict[str, tuple[bytes, bytes]] = {}
-        self._recorded: frozenset[Assigned] = frozenset()
+        self._record_stale = False
 
     def start(self) -> None:
         """Begin to beat."""
+        self._loop.on_breath = self._beat_now
         self._beat_now(self._loop.now_ns())
 
     def set_intervals(self, instances: Iterable[Instance]) -> None:
@@ -43,11 +44,17 @@ class Cleanup:
             self._will.fastest_interval_ns = min(intervals, default=0)
             self._beat_now(self._loop.now_ns())
 
+    def record_changed(self) -> None:
+        """What may be on the links became another. Nothing is added before the record is written."""
+        self._record_stale = True
+
     def rewrite(self, instances: Iterable[Instance], changed: Instance) -> None:
         """Write anew what is held now, after or just before what `changed` holds became another."""
         self._wills.pop(changed.name, None)
+        instances = tuple(instances)
+        if self._record_stale:
+            self._rewrite_record(instances)
         holders = [one for one in instances if one.holding.assigned]
-        self._rewrite_record(holders)
         self._rewrite_will(holders)
         self._lifetimes = {}
         for one in holders:
@@ -55,16 +62,18 @@ class Cleanup:
                 self._lifetimes.setdefault(one.holding.lifetime_s, []).extend(one.holding.assigned)
         self._schedule_renewal()
 
-    def _rewrite_record(self, holders: list[Instance]) -> None:
-        held = frozenset(assigned for one in holders for assigned in one.holding.assigned)
-        if held == self._recorded:
-            return
+    def _rewrite_record(self, instances: Iterable[Instance]) -> None:
+        """All that is planned, once per change of a document: a promotion has no time for files.
+
+        A sweep takes off only what also carries our mark, so what is recorded and not ours stays.
+        """
+        planned = {one for each in instances for one in (*each.holding.planned, *each.holding.assigned)}
         try:
-            self._record.write(sorted(held))
+            self._record.write(planned)
         except OSError as error:
             log.error("cannot record the addresses held: %s", error)
         else:
-            self._recorded = held
+            self._record_stale = False
 
     def _rewrite_will(self, holders: list[Instance]) -> None:
         if self._will is None:

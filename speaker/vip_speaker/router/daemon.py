@@ -58,7 +58,7 @@ class Daemon:
         self.kernel = kernel
         self.address_lifetime_s = settings.address_lifetime_s
         self.instances: dict[str, Instance] = {}
-        self.manifests = Manifests(settings.config)
+        self.manifests = Manifests(settings.config, between=loop.breathe)
         self._cleanup = cleanup
         self._outlet = outlet
         self._snapshot = Snapshot()
@@ -90,8 +90,12 @@ class Daemon:
             self._unicast[family] = UnicastSocket(family)
         return self._unicast[family]
 
+    def plan_changed(self) -> None:
+        """Write the record anew."""
+        self._cleanup.record_changed()
+
     def holding_changed(self, instance: Instance) -> None:
-        """Write record and last will anew."""
+        """Write the last will anew."""
         self._cleanup.rewrite(self.instances.values(), instance)
 
     def state_changed(self, instance: Instance) -> None:
@@ -103,6 +107,7 @@ class Daemon:
         del self.instances[instance.name]
         instance.close()
         self._outlet.removed(instance.name)
+        self.plan_changed()
         self.holding_changed(instance)
         if self._stopping and not self.instances:
             self.left.set()
@@ -120,6 +125,7 @@ class Daemon:
         at_once, self._stopping = self._stopping, True
         for instance in tuple(self.instances.values()):
             instance.release(at_once=at_once)
+            self.loop.breathe()
         if not self.instances:
             self.left.set()
 
@@ -153,6 +159,7 @@ class Daemon:
         for name, manifest in self._snapshot.manifests.items():
             if manifest.vip is not None:
                 self._apply(manifest, manifest.vip, resolutions[name], conflicts.get(name))
+                self.loop.breathe()
         self._close_unused_links()
         self._cleanup.set_intervals(self.instances.values())
         self._outlet.documents(self._snapshot.manifests, self._snapshot.problems)

@@ -40,10 +40,14 @@ class Place:
 
 
 class Holding:
-    """What one instance has on the link. `place()` says where and what before anything is added."""
+    """What one instance has on the link. `place()` says where and what before anything is added.
+
+    `assigned` is on the link, or about to be; `planned` is what `add()` would put there.
+    """
 
     def __init__(self, instance: Instance, services: Services) -> None:
         self.assigned: tuple[Assigned, ...] = ()
+        self.planned: tuple[Assigned, ...] = ()
         self.silenced = False
         self.lifetime_s: int | None = None
         self.problem = ""
@@ -65,12 +69,16 @@ class Holding:
         self._frames = {address.ip: self._announcement(address.ip) for address in addresses}
 
     def prepare(self) -> None:
-        """Encode ahead what a promotion and a hand-over will need."""
-        self._services.kernel.prepare(self._wanted(), self.lifetime_s)
+        """Do ahead what a promotion and a hand-over would have to do at the worst moment."""
+        self._plan()
+        self._services.kernel.prepare(self.planned, self.lifetime_s)
+        if self._link is not None:
+            self._link.watch(self._instance, frozenset(one.ip for one in self.planned))
 
     def add(self) -> None:
         """Put all addresses on the link. What an older document put there stays until `drop_unwanted()`."""
-        wanted = self._wanted()
+        self._plan()
+        wanted = self.planned
         self.assigned = tuple(one for one in self.assigned if one not in wanted) + wanted
         self._changed()
         failures = self._services.kernel.add(wanted, self.lifetime_s)
@@ -79,13 +87,13 @@ class Holding:
             log.error("cannot hold the addresses: %s", problem, extra={"vip": self._name})
         self.problem = problem
         self._services.loop.others.set(self._retry, self._services.loop.now_ns() + _RETRY_NS if problem else None)
-        self._watch()
 
     def drop_unwanted(self) -> None:
         """Take off what the document in force no longer names."""
         if not self.assigned:
             return
-        wanted = self._wanted()
+        self._plan()
+        wanted = self.planned
         unwanted = tuple(one for one in self.assigned if one not in wanted)
         if unwanted:
             self._remove(unwanted)
@@ -99,7 +107,6 @@ class Holding:
         self.stop_announcing()
         self._remove(held)
         self._unsilence(held)
-        self._watch()
         self._changed()
 
     def silence(self) -> None:
@@ -141,7 +148,9 @@ class Holding:
             self._link.stop_announcing(self._name)
 
     def take_down(self) -> None:
-        """After the last address is off: a virtual MAC's own links go too."""
+        """After the last address is off: nothing is watched any more, and a virtual MAC's own links go."""
+        if self._link is not None:
+            self._link.watch(self._instance, frozenset())
         kernel = self._services.kernel
         for place in self._places.values():
             link = kernel.links.get(place.ifindex)
@@ -159,15 +168,17 @@ class Holding:
             for request in removal_requests(self.assigned)
         ]
 
-    def _wanted(self) -> tuple[Assigned, ...]:
+    def _plan(self) -> None:
         kernel = self._services.kernel
-        wanted: list[Assigned] = []
+        planned: list[Assigned] = []
         for version, place in self._places.items():
             link = kernel.links.get(place.ifindex)
             if link is not None:
                 addresses = [(one.ip, one.prefix_length) for one in self._addresses if one.ip.version == version]
-                wanted += kernel.plan_addresses(link, addresses, parent=kernel.links.get(link.parent))
-        return tuple(wanted)
+                planned += kernel.plan_addresses(link, addresses, parent=kernel.links.get(link.parent))
+        if tuple(planned) != self.planned:
+            self.planned = tuple(planned)
+            self._services.plan_changed()
 
     def _remove(self, assigned: tuple[Assigned, ...]) -> None:
         for failure in self._services.kernel.remove(assigned):
@@ -190,10 +201,6 @@ class Holding:
 
     def _changed(self) -> None:
         self._services.holding_changed(self._instance)
-
-    def _watch(self) -> None:
-        if self._link is not None:
-            self._link.watch(self._instance, frozenset(one.ip for one in self.assigned))
 
     def _try_again(self, _now_ns: int) -> None:
         if self.assigned:

@@ -66,6 +66,7 @@ from vip_speaker.vrrp.types import (
 log = logging.getLogger(__name__)
 
 _DEFEND_INTERVAL_NS = 10 * SECOND
+_SETTLED_AFTER_NS = 3 * SECOND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,7 @@ class Instance:
         self._failed = False
         self._released = False
         self._defended_ns: int | None = None
+        self._changed_ns = self._loop.now_ns()
         self._channel: Channel | None = None
         self._former: tuple[Identity, Channel] | None = None
         self._deadline = Deadline(self._on_deadline)
@@ -275,8 +277,13 @@ class Instance:
         self._step(AnnouncementSeen(address=address))
 
     def _defend(self, address: IPAddress) -> None:
-        """Somebody else claims an address of ours: say whose it is, at most every 10 s (RFC 5227 section 2.4)."""
+        """Somebody else claims an address of ours: say whose it is, at most every 10 s (RFC 5227 section 2.4).
+
+        Not in the first seconds: whom we took over from may not have heard us yet.
+        """
         now_ns = self._loop.now_ns()
+        if now_ns - self._changed_ns < _SETTLED_AFTER_NS:
+            return
         if self._defended_ns is not None and now_ns - self._defended_ns < _DEFEND_INTERVAL_NS:
             return
         self._defended_ns = now_ns
@@ -394,6 +401,7 @@ class Instance:
         why = explain(transition)
         log.info("%s → %s, %s", transition.before, transition.after, why, extra={"vip": self.name})
         self.since = time.time()
+        self._changed_ns = self._loop.now_ns()
         self.reason = why
         if transition.after is not Role.MASTER:
             self.other_master = None

@@ -30,6 +30,7 @@ class Loop:
         self.adverts = TimerQueue()
         self.others = TimerQueue()
         self.worst_lateness_ns = 0
+        self.on_breath: Callable[[int], None] = lambda _now_ns: None
         self._loop = asyncio.get_running_loop()
         self._timer = DeadlineTimer()
         self._loop.add_reader(self._timer.fileno(), self._on_timer)
@@ -67,6 +68,12 @@ class Loop:
         """Send what is due; for those who are about to do something that takes its time."""
         self.adverts.run_due(self.now_ns())
 
+    def breathe(self) -> None:
+        """For long work in one turn, between its steps: send what is due, and show the guard that we live."""
+        now_ns = self.now_ns()
+        self.adverts.run_due(now_ns)
+        self.on_breath(now_ns)
+
     def rearm(self) -> None:
         """Let the timer wake the loop for the earliest deadline of both queues."""
         adverts, others = self.adverts.next_at_ns(), self.others.next_at_ns()
@@ -87,5 +94,5 @@ class Loop:
         if due_ns is not None:
             self.worst_lateness_ns = max(self.worst_lateness_ns, now_ns - due_ns)
         self.adverts.run_due(now_ns)
-        self.others.run_due(self.now_ns())
+        self.others.run_due(self.now_ns(), between=self.breathe)
         self.rearm()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -56,13 +57,14 @@ class _File:
 
 
 class Manifests:
-    """The documents at `path`, a file or a directory."""
+    """The documents at `path`, a file or a directory. `between` runs between two files: reading many takes a while."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, between: Callable[[], None] = lambda: None) -> None:
         self.path = path
         self.is_directory = path.is_dir()
         self.directory = path if self.is_directory else path.parent
         self.unsettled = False
+        self._between = between
         self._files: dict[str, _File] = {}
 
     def load(self, now_ns: int) -> Snapshot:
@@ -71,6 +73,7 @@ class Manifests:
         self.unsettled = False
         for name in names:
             self._read(name)
+            self._between()
         for name in self._files.keys() - set(names):
             self._mark_absent(name, now_ns)
         return self._snapshot(problems)

@@ -27,8 +27,12 @@ class Services(Protocol):
         """The socket that unicast advertisements of one IP version leave by."""
         ...
 
+    def plan_changed(self) -> None:
+        """Write the record anew: what may be on the links from now on."""
+        ...
+
     def holding_changed(self, instance: Instance) -> None:
-        """Write record and last will anew; before an address is added, after it was removed."""
+        """Write the last will anew; before an address is added, after it was removed."""
         ...
 
     def state_changed(self, instance: Instance) -> None:

@@ -43,8 +43,11 @@ class TimerQueue:
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
-    def run_due(self, now_ns: int) -> None:
-        """Run all whose instant is not after `now_ns`. What they set anew for `now_ns` or before runs next time."""
+    def run_due(self, now_ns: int, *, between: Callable[[], None] | None = None) -> None:
+        """Run all whose instant is not after `now_ns`, and `between` after each.
+
+        What they set anew for `now_ns` or before runs next time.
+        """
         due: list[Deadline] = []
         while (at_ns := self.next_at_ns()) is not None and at_ns <= now_ns:
             deadline = heapq.heappop(self._heap)[2]
@@ -53,3 +56,5 @@ class TimerQueue:
         for deadline in due:
             if deadline.at_ns is None:
                 deadline.callback(now_ns)
+                if between is not None:
+                    between()
