@@ -90,6 +90,12 @@ class Scene:
         """Holders and asker of one family's VIP."""
         return (self.holders6, self.asker6) if ipv6 else (self.holders4, self.asker4)
 
+    def told(self) -> str:
+        """What every router printed last, and what was on the wire besides our own questions."""
+        logs = [f"--- {peer.kind} on {peer.host.name}\n{peer.log[-3000:]}" for peer in self.peers]
+        wire = [line for line in self.capture.lines if "VRRP" in line][-40:]
+        return "\n".join([*logs, "--- tcpdump", *wire])
+
     def wait_holder(self, host: Host, *, ipv6: bool = False, timeout: float = 20) -> None:
         """Until `host` alone holds the VIP."""
         holders, _ = self.judges(ipv6)
