@@ -94,7 +94,7 @@ class Run:
     def sigterm(self) -> Table:
         cases = [{"ip_forward": forward} for forward in (0, 1)]
         return self._moves(
-            "SIGTERM of the master: lost of 1000 questions a second, silence and two holders in ms",
+            "SIGTERM of the master: lost of 1000 questions a second, silence and address on both in ms",
             moves.stop,
             cases=cases,
             rounds=3,

@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.stage import ROUTER, VIP, Stage, stage
 from tests.netns import wait_for
@@ -78,8 +77,3 @@ def _master_is_one(at: Stage) -> None:
     wait_for(lambda: at.master() == "one", what="the better router is master", timeout=30)
     # a moment after an advertisement of the master, at no particular phase
     time.sleep(0.3)
-
-
-def log_of(peer: Peer) -> str:
-    """The end of what it printed, for a run that went wrong."""
-    return "\n".join(Path(peer.log_file).read_text(errors="replace").splitlines()[-20:])

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import yaml
 
-from tests.netns import Host, wait_for
+from tests.netns import CommandError, Host, wait_for
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 FRR_DAEMONS = Path("/usr/lib/frr")
@@ -232,9 +232,12 @@ class Frr(Peer):
     def listens(self) -> bool:
         links = self.host.run("ip", "-o", "link", "show", "type", "macvlan").splitlines()
         # until vrrpd has taken them over, its links are up and hold their addresses
-        return all("protodown on" in link for link in links) or any(
-            state["status"] == "Master" for one in self.states() for state in (one["v4"], one["v6"])
-        )
+        if all("protodown on" in link for link in links):
+            return True
+        try:
+            return any(state["status"] == "Master" for one in self.states() for state in (one["v4"], one["v6"]))
+        except CommandError:  # vrrpd does not answer yet
+            return False
 
     def vtysh(self, *arguments: str) -> str:
         """What FRR's shell answers."""

@@ -31,7 +31,9 @@ V2_PASS = V2.with_(password="1111")
 #: A planned overlap of ours: 50 ms + 5 ms per address after the successor's first advertisement; a busy machine adds.
 HANDING_OVER_MS = 200
 #: Questions, 5 ms apart, that two hosts may answer while the leaver has not yet read the successor's advertisement.
-DOUBLES = 3
+DOUBLES = 10
+#: FRR moves its links through another process of its own, and does not wait for it.
+DOUBLES_FRR = 60
 #: What a busy machine may add to a deadline, in milliseconds. Goals are measured by benchmarks, not here.
 BUSY_MS = 400
 #: Two hosts' events reach the judge one after the other: a gap as short as this is none.
@@ -52,12 +54,14 @@ class Scene:
     holders6: Holders
     asker4: Asker
     asker6: Asker
+    peers: list[Peer] = field(default_factory=list)
     began_ns: int = field(default_factory=time.monotonic_ns)
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def peer(self, kind: str, host: Host, *routers: VirtualRouter, **options: Any) -> Peer:
         """A router that is closed with the scene; not started yet."""
         peer = KINDS[kind](host, *routers, **options)
+        self.peers.append(peer)
         self._stack.callback(peer.close)
         return peer
 
@@ -73,6 +77,7 @@ class Scene:
     def ours(self, host: Host, *routers: VirtualRouter, **options: Any) -> KubeVrrp:
         """Ours, started."""
         peer = KubeVrrp(host, *routers, **options)
+        self.peers.append(peer)
         self._stack.callback(peer.close)
         peer.start()
         return peer
@@ -84,6 +89,12 @@ class Scene:
     def judges(self, ipv6: bool) -> tuple[Holders, Asker]:
         """Holders and asker of one family's VIP."""
         return (self.holders6, self.asker6) if ipv6 else (self.holders4, self.asker4)
+
+    def told(self) -> str:
+        """What every router printed last, and what was on the wire besides our own questions."""
+        logs = [f"--- {peer.kind} on {peer.host.name}\n{peer.log[-3000:]}" for peer in self.peers]
+        wire = [line for line in self.capture.lines if "VRRP" in line][-40:]
+        return "\n".join([*logs, "--- tcpdump", *wire])
 
     def wait_holder(self, host: Host, *, ipv6: bool = False, timeout: float = 20) -> None:
         """Until `host` alone holds the VIP."""
@@ -103,12 +114,15 @@ class Scene:
         return Mark(time.monotonic_ns(), time.time())
 
     def never_two(
-        self, *, since: Mark | None = None, overlap_ms: float = HANDING_OVER_MS, doubles: int = DOUBLES
+        self, *, since: Mark | None = None, overlap_ms: float | None = None, doubles: int | None = None
     ) -> None:
         """No two hosts held a VIP for longer than a hand-over takes, nor answered for it longer than it takes to hear.
 
         `doubles` questions, 5 ms apart, may have two answers: the leaver falls silent when it has heard the successor.
         """
+        frr = any(peer.kind == "frr" for peer in self.peers)
+        doubles = doubles if doubles is not None else DOUBLES_FRR if frr else DOUBLES
+        overlap_ms = overlap_ms if overlap_ms is not None else 5 * DOUBLES_FRR if frr else HANDING_OVER_MS
         since_ns = since.monotonic_ns if since else self.began_ns
         for holders, asker in (self.judges(False), self.judges(True)):
             twice = [who for when, who in list(asker.answers) if when >= since_ns and len(who) > 1]

@@ -38,3 +38,4 @@ def lan(request: pytest.FixtureRequest) -> Iterator[Scene]:
     """A fresh network; tests that fail show what the routers printed and the last lines of tcpdump."""
     with scene(ip_forward=getattr(request, "param", 0)) as here:
         yield here
+        print(here.told())  # pytest shows it for a test that failed

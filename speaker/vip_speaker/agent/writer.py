@@ -84,6 +84,8 @@ class Writer:
         except OSError as error:
             return str(error)
         bodies, troubles = self._store.all(), []
+        wanted = {secret_reference(body) for body in bodies.values()}
+        self._passwords = {reference: known for reference, known in self._passwords.items() if reference in wanted}
         for name in sorted(present.keys() | bodies.keys()):
             try:
                 self._settle(name, bodies.get(name), present.get(name))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from ipaddress import ip_network
 
 from vip_speaker import statefile
@@ -113,7 +114,15 @@ class Outlet:
         link = None
         if isinstance(instance.state, InitState) and instance.link is not None:
             link = self._heard_on(instance.link)
-        return state_document(instance, link, self._problems.get(name, ()))
+        state = state_document(instance, link, self._problems.get(name, ()))
+        return state if state.primaryAddress else replace(state, primaryAddress=self._own_address(instance))
+
+    def _own_address(self, instance: Instance) -> str:
+        """The address to send from, of a router that waits: unicast peers wait for each other's."""
+        known = self._kernel.links.get(instance.link.ifindex) if instance.link is not None else None
+        version = instance.vip.spec.addresses[0].ip.version
+        address = self._kernel.primary_address(known, version) if known is not None else None
+        return str(address) if address is not None else ""
 
     def _heard_on(self, link: ActiveLink) -> statefile.Link | None:
         if self._loop.now_ns() - link.opened_at_ns < LISTEN_NS:

@@ -208,6 +208,17 @@ def test_an_agent_that_starts_in_an_outage_keeps_the_password(tmp_path):
     assert again.synchronise()["web"]["assignment"]["password"] == "hunter2"
 
 
+def test_a_vip_that_is_made_anew_gets_no_password_of_a_former_time(tmp_path):
+    bench = Bench(tmp_path, authenticated(name="vrrp", key="password"))
+    bench.api.secrets = {("vrrp", "password"): "hunter2"}
+    bench.synchronise()
+    bench.store.clear()
+    bench.synchronise()
+    bench.api.secrets = {}
+    bench.store.replace([authenticated(name="vrrp", key="password")])
+    assert "password" not in bench.synchronise()["web"]["assignment"]
+
+
 def test_the_secret_of_a_vip_that_is_not_ours_is_not_read(tmp_path):
     body = authenticated(name="vrrp", key="password")
     body["status"]["nodes"] = []

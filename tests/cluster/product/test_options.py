@@ -1,0 +1,35 @@
+"""VirtualIPs that ask for more than an address."""
+
+import pytest
+
+from tests.cluster.embedded.command import run
+from tests.cluster.installation import NAMESPACE
+from tests.netns import wait_for
+
+pytestmark = pytest.mark.cluster
+
+
+def test_unicast_peers_find_each_other(product):
+    product.serve("web", "192.168.137.220", transport="Unicast", virtualRouterID=60)
+    addresses = {n.address for n in product.cluster.nodes}
+    assert {e["primaryAddress"] for e in product.status("web")["nodes"]} == addresses
+
+
+def test_a_password_from_a_secret_is_waited_for_and_used(product):
+    authentication = {"type": "PASS", "passwordSecretRef": {"name": "vrrp", "key": "password"}}
+    product.apply("web", "192.168.137.220", version=2, virtualRouterID=61, authentication=authentication)
+    wait_for(
+        lambda: [e.get("reason") for e in product.status("web").get("nodes", ())] == ["waiting for the password"] * 3,
+        what="every node waits for the password",
+        timeout=30,
+    )
+    product.cluster.kubectl("-n", NAMESPACE, "create", "secret", "generic", "vrrp", "--from-literal=password=hunter2")
+    try:
+        product.settled("web")
+        master = product.cluster.node(product.master("web"))
+        sniff = ["timeout", "10", "tcpdump", "-lnvvi", "eth0", "-c1", "ip proto 112"]
+        seen = run("ip", "netns", "exec", product.cluster.client_namespace, *sniff)
+        assert "authtype simple" in seen
+        assert master.address in seen
+    finally:
+        product.cluster.kubectl("-n", NAMESPACE, "delete", "secret", "vrrp")
