@@ -34,15 +34,17 @@ def _load(*names: str) -> list[ModuleType]:
         del sys.modules[_PACKAGE]
 
 
-netlink, rtnl, _ifaddrmsg, _ifinfmsg, nfnetlink, nftsocket = _load(
+netlink, rtnl, _ifaddrmsg, _ifinfmsg, _rtmsg, nfnetlink, nftsocket = _load(
     "netlink",
     "netlink.rtnl",
     "netlink.rtnl.ifaddrmsg",
     "netlink.rtnl.ifinfmsg",
+    "netlink.rtnl.rtmsg",
     "netlink.nfnetlink",
     "netlink.nfnetlink.nftsocket",
 )
 ifaddrmsg: Any = _ifaddrmsg.ifaddrmsg
+rtmsg: Any = _rtmsg.rtmsg
 ifinfmsg: Any = _ifinfmsg.ifinfmsg
 
 

@@ -44,6 +44,7 @@ from vip_speaker.kernel.links import (
     peek_key,
 )
 from vip_speaker.kernel.netlink import NLM_F_DUMP, NLM_F_REQUEST, Requests, open_socket
+from vip_speaker.kernel.readiness import lookup, wait_until_local
 from vip_speaker.kernel.record import Record, leftovers
 from vip_speaker.kernel.renewal import Renewal, Renewer
 from vip_speaker.kernel.silence import Silence
@@ -192,6 +193,8 @@ class Kernel:
         for one in assigned:
             requests_for.renewal(one, lifetime_s)
             requests_for.removal(one)
+            if one.ip.version == 6:
+                lookup(one)
             addresses.append(one.ip)
         with contextlib.suppress(KernelError):  # `silence` will say that there is no nf_tables
             self._silence.prepare(addresses)
@@ -216,6 +219,13 @@ class Kernel:
             for one in wanted
         ]
         return failures + self._put(wanted, messages, lifetime_s)
+
+    def wait_until_usable(self, assigned: Iterable[Assigned], limit_ns: int) -> bool:
+        """After `add`, before anybody is told: wait until IPv6 addresses take packets, usually 0.1 to 1 ms.
+
+        False when the kernel has not done its part within `limit_ns`. IPv4 addresses take packets at once.
+        """
+        return wait_until_local(self._requests, assigned, limit_ns)
 
     def renew(self, assigned: Iterable[Assigned], lifetime_s: int | None) -> list[Failure]:
         """Have the lifetime of addresses that we hold set anew, beside the loop (renewal.py); those that cannot be.

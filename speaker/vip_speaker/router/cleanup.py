@@ -29,7 +29,6 @@ class Cleanup:
         self._beat = Deadline(self._beat_now)
         self._renew = Deadline(self._renew_now)
         self._lifetimes: dict[int, list[Assigned]] = {}
-        self._wills: dict[str, tuple[bytes, bytes]] = {}
         self._record_stale = False
 
     def start(self) -> None:
@@ -48,9 +47,8 @@ class Cleanup:
         """What may be on the links became another. Nothing is added before the record is written."""
         self._record_stale = True
 
-    def rewrite(self, instances: Iterable[Instance], changed: Instance) -> None:
-        """Write anew what is held now, after or just before what `changed` holds became another."""
-        self._wills.pop(changed.name, None)
+    def rewrite(self, instances: Iterable[Instance]) -> None:
+        """Write anew what is held now, after it became another or just before."""
         instances = tuple(instances)
         if self._record_stale:
             self._rewrite_record(instances)
@@ -81,9 +79,7 @@ class Cleanup:
         removals: list[bytes] = []
         farewells: list[bytes] = []
         for one in holders:
-            if one.name not in self._wills:
-                self._wills[one.name] = one.last_will()
-            removal, farewell = self._wills[one.name]
+            removal, farewell = one.last_will()
             removals.append(removal)
             farewells.append(farewell)
         removals.append(self._common_removals(silenced=any(one.holding.silenced for one in holders)))

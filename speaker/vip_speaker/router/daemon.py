@@ -94,9 +94,9 @@ class Daemon:
         """Write the record anew."""
         self._cleanup.record_changed()
 
-    def holding_changed(self, instance: Instance) -> None:
+    def holding_changed(self) -> None:
         """Write the last will anew."""
-        self._cleanup.rewrite(self.instances.values(), instance)
+        self._cleanup.rewrite(self.instances.values())
 
     def state_changed(self, instance: Instance) -> None:
         """Write the state file soon."""
@@ -108,7 +108,7 @@ class Daemon:
         instance.close()
         self._outlet.removed(instance.name)
         self.plan_changed()
-        self.holding_changed(instance)
+        self.holding_changed()
         if self._stopping and not self.instances:
             self.left.set()
 

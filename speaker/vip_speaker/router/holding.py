@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from vip_api.model import Announcements, VirtualAddress
 
-from vip_speaker import will
-from vip_speaker.kernel import Assigned, KernelError, removal_requests
+from vip_speaker.kernel import Assigned, KernelError
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp.types import MS, SECOND, IPAddress
 from vip_speaker.wire.neighbour import gratuitous_arp, unsolicited_advertisement
@@ -29,6 +28,8 @@ log = logging.getLogger(__name__)
 
 # An address that the kernel refused is tried again after this long.
 _RETRY_NS = 2 * SECOND
+# The kernel finishes an IPv6 address in a worker, usually within a millisecond. What is due is not held up for longer.
+_USABLE_WITHIN_NS = 5 * MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +81,10 @@ class Holding:
         self._plan()
         wanted = self.planned
         self.assigned = tuple(one for one in self.assigned if one not in wanted) + wanted
-        self._changed()
+        self._services.holding_changed()
         failures = self._services.kernel.add(wanted, self.lifetime_s)
+        if not self._services.kernel.wait_until_usable(wanted, _USABLE_WITHIN_NS):
+            log.warning("the kernel is slow to take packets for its addresses", extra={"vip": self._name})
         problem = "; ".join(str(failure.error) for failure in failures)
         if problem and problem != self.problem:
             log.error("cannot hold the addresses: %s", problem, extra={"vip": self._name})
@@ -98,7 +101,7 @@ class Holding:
         if unwanted:
             self._remove(unwanted)
             self.assigned = tuple(one for one in self.assigned if one in wanted)
-            self._changed()
+            self._services.holding_changed()
 
     def remove(self) -> None:
         """Take all addresses off the link, and lift any silence after that."""
@@ -107,7 +110,7 @@ class Holding:
         self.stop_announcing()
         self._remove(held)
         self._unsilence(held)
-        self._changed()
+        self._services.holding_changed()
 
     def silence(self) -> None:
         """Keep the addresses, but answer no ARP or ND for them and announce nothing."""
@@ -117,12 +120,12 @@ class Holding:
             self._services.kernel.silence(tuple(one.ip for one in self.assigned))
         except KernelError as error:
             log.warning("a hand-over goes on without silence: %s", error, extra={"vip": self._name})
-        self._changed()
+        self._services.holding_changed()
 
     def unsilence(self) -> None:
         """Answer for the addresses again."""
         self._unsilence(self.assigned)
-        self._changed()
+        self._services.holding_changed()
 
     def announce(self, settings: Announcements, *, takeover: bool) -> None:
         """Start the announcements from the beginning."""
@@ -161,13 +164,6 @@ class Holding:
             except KernelError as error:
                 log.error("cannot remove the link of the virtual MAC: %s", error, extra={"vip": self._name})
 
-    def removal_requests(self) -> list[will.Entry]:
-        """The requests that take the addresses off, ready-made for the guard."""
-        return [
-            will.NetlinkRequest(protocol=will.NETLINK_ROUTE, data=request)
-            for request in removal_requests(self.assigned)
-        ]
-
     def _plan(self) -> None:
         kernel = self._services.kernel
         planned: list[Assigned] = []
@@ -198,9 +194,6 @@ class Holding:
         if isinstance(address, IPv4Address):
             return gratuitous_arp(address, mac)
         return unsolicited_advertisement(address, mac, router=True)
-
-    def _changed(self) -> None:
-        self._services.holding_changed(self._instance)
 
     def _try_again(self, _now_ns: int) -> None:
         if self.assigned:

@@ -16,7 +16,7 @@ from typing import assert_never
 from vip_api.model import VirtualAddress, VirtualIP
 
 from vip_speaker import will
-from vip_speaker.kernel import Link
+from vip_speaker.kernel import Assigned, Link, removal_requests
 from vip_speaker.link import LinkError
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.channel import Channel
@@ -102,6 +102,7 @@ class Instance:
         self._fault: str | None = None
         self._failed = False
         self._released = False
+        self._will: tuple[object, tuple[bytes, bytes]] | None = None
         self._defended_ns: int | None = None
         self._changed_ns = self._loop.now_ns()
         self._channel: Channel | None = None
@@ -201,7 +202,7 @@ class Instance:
                 self.holding.drop_unwanted()
         self._forget_former_if_done()
         if self.holding.assigned:
-            self._services.holding_changed(self)  # the last will gives up under what is in force now
+            self._services.holding_changed()  # the last will gives up under what is in force now
         self._start_if_ready()
 
     def _prepare(self, channel: Channel, config: Config) -> None:
@@ -212,6 +213,8 @@ class Instance:
             channel.prepare(priority=priority, interval_ns=interval_ns)
             if config.identity.version == 3:
                 channel.prepare(priority=priority, interval_ns=CENTISECOND)
+        if not self.holding.assigned:
+            self._prepare_will()
 
     def _start_if_ready(self) -> None:
         if self._wanted and self._ready and self._fault is None and isinstance(self.state, InitState):
@@ -385,16 +388,26 @@ class Instance:
 
         In version 3 the squeeze comes before priority 0, so that the successor's skew is that of 10 ms.
         """
-        requests = self.holding.removal_requests()
-        if self.config is None or self._channel is None or not requests or self.holding.silenced:
-            return will.encode(requests), b""
-        interval_ns = self.config.advertisement_interval_ns
-        farewell: list[will.Entry] = []
-        if self.config.identity.version == 3:
-            interval_ns = CENTISECOND
-            farewell += self._channel.will_entries(priority=self.config.priority, interval_ns=interval_ns)
-        farewell += self._channel.will_entries(priority=RELEASE_PRIORITY, interval_ns=interval_ns)
-        return will.encode(requests), will.encode(farewell)
+        key = (self.holding.assigned, self.holding.silenced, self._channel, self.config)
+        if self._will is None or self._will[0] != key:
+            self._will = (key, self._make_will(self.holding.assigned, farewell=not self.holding.silenced))
+        return self._will[1]
+
+    def _prepare_will(self) -> None:
+        """Have the will of a promotion ready: it is written between an advertisement and its address."""
+        planned = self.holding.planned
+        self._will = ((planned, False, self._channel, self.config), self._make_will(planned, farewell=True))
+
+    def _make_will(self, held: tuple[Assigned, ...], *, farewell: bool) -> tuple[bytes, bytes]:
+        requests = [will.NetlinkRequest(protocol=will.NETLINK_ROUTE, data=data) for data in removal_requests(held)]
+        entries: list[will.Entry] = []
+        if self.config is not None and self._channel is not None and held and farewell:
+            interval_ns = self.config.advertisement_interval_ns
+            if self.config.identity.version == 3:
+                interval_ns = CENTISECOND
+                entries += self._channel.will_entries(priority=self.config.priority, interval_ns=interval_ns)
+            entries += self._channel.will_entries(priority=RELEASE_PRIORITY, interval_ns=interval_ns)
+        return will.encode(requests), will.encode(entries)
 
     def _report(self, transition: Transition) -> None:
         self.counters["transitions"] += 1

@@ -31,7 +31,7 @@ class Services(Protocol):
         """Write the record anew: what may be on the links from now on."""
         ...
 
-    def holding_changed(self, instance: Instance) -> None:
+    def holding_changed(self) -> None:
         """Write the last will anew; before an address is added, after it was removed."""
         ...
 
