@@ -31,6 +31,9 @@ TC_PRIO_CONTROL = 7
 TP_STATUS_VLAN_VALID = 0x10
 AUXDATA = struct.Struct("IIIHHHH")  # struct tpacket_auxdata: status, len, snaplen, mac, net, vlan_tci, vlan_tpid
 STATISTICS = struct.Struct("II")
+SO_TIMESTAMPNS = 35
+TIMESPEC = struct.Struct("ll")
+ANCILLARY_SPACE = socket.CMSG_SPACE(AUXDATA.size) + socket.CMSG_SPACE(TIMESPEC.size)
 
 Ancillary = list[tuple[int, int, bytes]]
 Sender = tuple[str, int, int, int, bytes]  # interface name, ethertype, packet type, hardware type, address
@@ -63,6 +66,7 @@ class PacketSocket:
         try:
             attach(self._socket, program)
             self._socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
             self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, TC_PRIO_CONTROL)
@@ -98,7 +102,7 @@ class PacketSocket:
         with as_link_error("receive"):
             for _ in range(budget):
                 try:
-                    data, ancillary, _, sender = self._socket.recvmsg(MAX_FRAME, 64)
+                    data, ancillary, _, sender = self._socket.recvmsg(MAX_FRAME, ANCILLARY_SPACE)
                 except BlockingIOError:
                     return
                 if len(data) > ETHERNET_HEADER:
@@ -173,12 +177,16 @@ def _bind(target: socket.socket, ifindex: int) -> None:
 def _received(data: bytes, ancillary: Ancillary, sender: Sender, ifindex: int) -> Received:
     vlan = None
     truncated = False
+    arrived_ns = 0
     for level, kind, value in ancillary:
         if level == SOL_PACKET and kind == PACKET_AUXDATA and len(value) >= AUXDATA.size:
             status, length, _, _, _, vlan_tci, _ = AUXDATA.unpack_from(value)
             truncated = length > len(data)
             if status & TP_STATUS_VLAN_VALID:
                 vlan = vlan_tci & 0x0FFF
+        elif level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(value) >= TIMESPEC.size:
+            seconds, nanoseconds = TIMESPEC.unpack_from(value)
+            arrived_ns = seconds * 1_000_000_000 + nanoseconds
     return Received(
         packet=data[ETHERNET_HEADER:],
         ethertype=int.from_bytes(data[12:14], "big"),
@@ -187,6 +195,7 @@ def _received(data: bytes, ancillary: Ancillary, sender: Sender, ifindex: int) -
         packet_type=sender[2],
         vlan=vlan,
         truncated=truncated,
+        arrived_ns=arrived_ns,
     )
 
 

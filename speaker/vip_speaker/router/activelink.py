@@ -7,6 +7,7 @@ what nobody admits is counted by reason.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -15,7 +16,7 @@ from vip_speaker.announcements import Announcer
 from vip_speaker.link import AnnouncementSocket, LinkError, LinkSocket
 from vip_speaker.router.complaints import Complaints
 from vip_speaker.router.timers import Deadline
-from vip_speaker.vrrp.types import SECOND, Advertisement, IPAddress
+from vip_speaker.vrrp.types import MS, SECOND, Advertisement, IPAddress
 from vip_speaker.wire.admission import admit, remarks
 from vip_speaker.wire.decoder import Decoder
 from vip_speaker.wire.discard import Discard, DiscardReason
@@ -30,13 +31,15 @@ READ_BUDGET = 64
 # Routers remembered per link. A LAN has 255 VRIDs a family, each with a few routers; a neighbour can invent more.
 _MAX_HEARD = 512
 _HEARD_FOR_NS = 300 * SECOND
+# A packet waits longer only when this process is stalled; then its stamp is worth less than the order of things.
+_OLDEST_ARRIVAL_NS = 20 * MS
 
 
 class Listener(Protocol):
     """What a link tells the instance that a channel belongs to."""
 
-    def heard(self, advertisement: Advertisement, channel: Channel) -> None:
-        """An advertisement was admitted under `channel`."""
+    def heard(self, advertisement: Advertisement, channel: Channel, arrived_ns: int) -> None:
+        """An advertisement that came in at `arrived_ns` was admitted under `channel`."""
         ...
 
     def other_version_heard(self, advertisement: Advertisement) -> None:
@@ -126,14 +129,25 @@ class ActiveLink:
             packets = self._socket.receive(READ_BUDGET)
         except LinkError:
             return  # the link is down or gone: the kernel's event says so too
+        to_monotonic_ns = time.monotonic_ns() - time.time_ns()
         for packet in packets:
             misses = self._decoder.misses
-            self._dispatch(packet)
+            self._dispatch(packet, self._arrival_ns(packet, to_monotonic_ns))
             if self._decoder.misses != misses:
                 # Taking apart what was never seen before costs 0.3 ms: a flood of it must not hold up what is due.
                 self._loop.run_due_adverts()
 
-    def _dispatch(self, packet: Received) -> None:
+    def _arrival_ns(self, packet: Received, to_monotonic_ns: int) -> int:
+        """When the packet came in, on our clock: timers count from there, not from when we were given the processor.
+
+        Within limits: the kernel's stamp is of the wall clock, which somebody may just have set.
+        """
+        now_ns = self._loop.now_ns()
+        if not packet.arrived_ns:
+            return now_ns
+        return min(now_ns, max(packet.arrived_ns + to_monotonic_ns, now_ns - _OLDEST_ARRIVAL_NS))
+
+    def _dispatch(self, packet: Received, arrived_ns: int) -> None:
         decoded = self._decoder.decode(packet)
         if isinstance(decoded, Discard):
             self._discard(decoded)
@@ -149,7 +163,7 @@ class ActiveLink:
             verdict = admit(decoded, channel.expectation)
             if verdict is None:
                 self.remarks.update(remarks(decoded, channel.expectation))
-                listener.heard(decoded, channel)
+                listener.heard(decoded, channel, arrived_ns)
                 return
             refusal = refusal or verdict
         assert refusal is not None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from vip_api.model import Announcements, VirtualAddress
 
-from vip_speaker.kernel import Assigned, KernelError
+from vip_speaker.kernel import Assigned, KernelError, Link
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp.types import MS, SECOND, IPAddress
 from vip_speaker.wire.neighbour import gratuitous_arp, unsolicited_advertisement
@@ -58,6 +58,7 @@ class Holding:
         self._link: ActiveLink | None = None
         self._places: dict[int, Place] = {}
         self._addresses: tuple[VirtualAddress, ...] = ()
+        self._planned_for: tuple[tuple[VirtualAddress, ...], dict[int, Link | None]] | None = None
         self._frames: dict[IPAddress, bytes] = {}
         self._retry = Deadline(self._try_again)
 
@@ -165,10 +166,15 @@ class Holding:
                 log.error("cannot remove the link of the virtual MAC: %s", error, extra={"vip": self._name})
 
     def _plan(self) -> None:
+        """Which address goes where with which prefix; again only where a link is another than it was."""
         kernel = self._services.kernel
+        links = {version: kernel.links.get(place.ifindex) for version, place in self._places.items()}
+        basis = (self._addresses, links)
+        if basis == self._planned_for:
+            return
+        self._planned_for = basis
         planned: list[Assigned] = []
-        for version, place in self._places.items():
-            link = kernel.links.get(place.ifindex)
+        for version, link in links.items():
             if link is not None:
                 addresses = [(one.ip, one.prefix_length) for one in self._addresses if one.ip.version == version]
                 planned += kernel.plan_addresses(link, addresses, parent=kernel.links.get(link.parent))

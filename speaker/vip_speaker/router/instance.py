@@ -102,13 +102,14 @@ class Instance:
         self._fault: str | None = None
         self._failed = False
         self._released = False
+        self._stepped_ns = 0
         self._will: tuple[object, tuple[bytes, bytes]] | None = None
         self._defended_ns: int | None = None
         self._changed_ns = self._loop.now_ns()
         self._channel: Channel | None = None
         self._former: tuple[Identity, Channel] | None = None
         self._deadline = Deadline(self._on_deadline)
-        self._timers = services.loop.others
+        self._timers = services.loop.expiries
         self.notes: Counter[Note] = Counter()
         self._complaints = Complaints(vip.name)
 
@@ -263,10 +264,10 @@ class Instance:
 
     # --- what happens
 
-    def heard(self, advertisement: Advertisement, channel: Channel) -> None:
+    def heard(self, advertisement: Advertisement, channel: Channel, arrived_ns: int) -> None:
         """An advertisement was admitted under one of our channels."""
         self.counters["adverts_received"] += 1
-        self._step(Heard(advertisement=advertisement, former=channel is not self._channel))
+        self._step(Heard(advertisement=advertisement, former=channel is not self._channel), arrived_ns)
 
     def other_version_heard(self, advertisement: Advertisement) -> None:
         """Our VRID is used in the other VRRP version."""
@@ -314,10 +315,11 @@ class Instance:
                 return
         self._step(Tick())
 
-    def _step(self, event: Event) -> None:
+    def _step(self, event: Event, at_ns: int | None = None) -> None:
         if self.config is None:
             return
-        self.state, actions = machine.step(self.config, self.state, event, self._loop.now_ns())
+        self._stepped_ns = max(self._stepped_ns, self._loop.now_ns() if at_ns is None else at_ns)
+        self.state, actions = machine.step(self.config, self.state, event, self._stepped_ns)
         for action in actions:
             self._carry_out(action)
         self._forget_former_if_done()
@@ -328,7 +330,7 @@ class Instance:
 
     def _schedule(self) -> None:
         master = isinstance(self.state, MasterState)
-        timers = self._loop.adverts if master else self._loop.others
+        timers = self._loop.adverts if master else self._loop.expiries
         if timers is not self._timers:
             self._timers.set(self._deadline, None)
             self._timers = timers

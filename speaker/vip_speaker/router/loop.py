@@ -1,7 +1,10 @@
-"""One thread, one asyncio loop, two queues of deadlines: advertisements, and everything else.
+"""One thread, one asyncio loop, three queues of deadlines: advertisements, expiries of a master's silence, the rest.
 
 The order is the point. Whenever the loop wakes, advertisements that are due go out first, then waiting packets are read
 (at most a bounded number), then other deadlines run. No neighbour can make an advertisement late by sending.
+
+An expiry is met exactly: the loop wakes a little before it and spends the rest awake. That costs nothing while a master
+lives, because every advertisement of it moves the expiry.
 """
 
 from __future__ import annotations
@@ -13,6 +16,9 @@ from typing import Protocol
 
 from vip_speaker.router.kernelfd import DeadlineTimer
 from vip_speaker.router.timers import TimerQueue
+
+# What waking up costs: the timer's interrupt, the loop, caches that went cold.
+_LEAD_NS = 300_000
 
 
 class Readable(Protocol):
@@ -28,6 +34,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.adverts = TimerQueue()
+        self.expiries = TimerQueue()
         self.others = TimerQueue()
         self.worst_lateness_ns = 0
         self.on_breath: Callable[[int], None] = lambda _now_ns: None
@@ -75,12 +82,10 @@ class Loop:
         self.on_breath(now_ns)
 
     def rearm(self) -> None:
-        """Let the timer wake the loop for the earliest deadline of both queues."""
-        adverts, others = self.adverts.next_at_ns(), self.others.next_at_ns()
-        if adverts is None or others is None:
-            self._timer.arm(others if adverts is None else adverts)
-        else:
-            self._timer.arm(min(adverts, others))
+        """Let the timer wake the loop for the earliest deadline of all queues."""
+        expiry_ns = self.expiries.next_at_ns()
+        instants = (self.adverts.next_at_ns(), self.others.next_at_ns(), expiry_ns and expiry_ns - _LEAD_NS)
+        self._timer.arm(min((at_ns for at_ns in instants if at_ns is not None), default=None))
 
     def close(self) -> None:
         """Stop the timer."""
@@ -94,5 +99,15 @@ class Loop:
         if due_ns is not None:
             self.worst_lateness_ns = max(self.worst_lateness_ns, now_ns - due_ns)
         self.adverts.run_due(now_ns)
+        self._meet_expiry()
         self.others.run_due(self.now_ns(), between=self.breathe)
         self.rearm()
+
+    def _meet_expiry(self) -> None:
+        """Run the expiries that are due now or within the lead, not before their instant."""
+        expiry_ns = self.expiries.next_at_ns()
+        if expiry_ns is None or expiry_ns > self.now_ns() + _LEAD_NS:
+            return
+        while self.now_ns() < expiry_ns:
+            pass
+        self.expiries.run_due(self.now_ns(), between=self.breathe)

@@ -25,7 +25,8 @@ class Received:
     """A frame as it came in: `packet` is what follows the Ethernet header, padding included.
 
     `vlan` is the tag's VLAN id, None for an untagged frame (the kernel has already taken the tag out).
-    `truncated`: the frame was longer than what was read.
+    `truncated`: the frame was longer than what was read. `arrived_ns`: when the kernel got it, in nanoseconds of
+    CLOCK_REALTIME (the only one that packet sockets tell); 0: not known.
     """
 
     packet: bytes
@@ -35,3 +36,4 @@ class Received:
     packet_type: int = PacketType.MULTICAST
     vlan: int | None = None
     truncated: bool = False
+    arrived_ns: int = 0
