@@ -309,12 +309,12 @@ class Kernel:
         return self._virtual_macs.removal_requests()
 
     def _virtual_macs_up(self, ifindexes: set[int]) -> None:
-        for ifindex in ifindexes & self._virtual_macs.ifindexes:
+        for ifindex in ifindexes & self._virtual_macs.ifindexes & self._table.keys():
             with contextlib.suppress(KernelError):  # it is gone, as `add` will say
                 self._virtual_macs.set_up(self._table[ifindex], up=True)
 
     def _virtual_macs_down(self, ifindexes: set[int]) -> None:
-        for ifindex in ifindexes & self._virtual_macs.ifindexes - {key[0] for key in self._held}:
+        for ifindex in ifindexes & self._virtual_macs.ifindexes & self._table.keys() - {key[0] for key in self._held}:
             with contextlib.suppress(KernelError):
                 self._virtual_macs.set_up(self._table[ifindex], up=False)
 
@@ -451,6 +451,7 @@ class Kernel:
         return True
 
     def _forget_link(self, ifindex: int) -> None:
+        self._virtual_macs.forget(ifindex)
         for key in [key for key in self._held if key[0] == ifindex]:
             del self._held[key]
             self._own = None

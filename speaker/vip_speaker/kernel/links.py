@@ -241,15 +241,17 @@ class LinkTable(Mapping[int, Link]):
         return key in self._addresses.get(key[0], {})
 
     def put_address(self, ifindex: int, address: LinkAddress) -> bool:
-        """Whether the address is new on that link (a known one takes the newer flags)."""
+        """Whether the address is new on that link, or what it can be used for became another (as when duplicate
+        detection ended); a known one takes the newer flags.
+        """
         there = self._addresses.get(ifindex)
         if there is None:
             return False
         key = key_of(ifindex, address.ip, address.prefix_length)
-        new = key not in there
+        before = there.get(key)
         there[key] = address
         self._stale.add(ifindex)
-        return new
+        return before is None or (before.usable, before.secondary) != (address.usable, address.secondary)
 
     def drop_address(self, key: Key) -> LinkAddress | None:
         """The address that was there, or None."""

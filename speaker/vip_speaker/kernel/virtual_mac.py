@@ -124,13 +124,15 @@ class VirtualMacs:
         )
 
     def remove(self, link: Link) -> None:
-        """Delete the link (some 15 ms: the kernel waits for its readers); with the last one on a parent the parent's
-        settings are as before. One that is gone is a success.
-        """
+        """Delete the link (some 15 ms: the kernel waits for its readers). One that is gone is a success."""
         self._delete(link.ifindex, link.name)
+        self.forget(link.ifindex)
+
+    def forget(self, ifindex: int) -> None:
+        """A link is gone, whoever deleted it. With the last one on a parent the parent's settings are as before."""
         for parent, children in list(self._children.items()):
             for key, child in list(children.items()):
-                if child.ifindex == link.ifindex:
+                if child.ifindex == ifindex:
                     del children[key]
             if not children:
                 del self._children[parent]

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from typing import Any
 
 from vip_speaker.kernel import Kernel, KernelError, Record
 from vip_speaker.options import add_router_options
@@ -73,6 +74,7 @@ async def _run(settings: Settings, kernel: Kernel, state_directory: StateDirecto
     daemon.start()
     loop.rearm()
     running = asyncio.get_running_loop()
+    running.set_exception_handler(_give_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, lambda: loop.call_soon(daemon.stop))
     running.add_signal_handler(signal.SIGHUP, lambda: loop.call_soon(daemon.reload))
@@ -82,6 +84,12 @@ async def _run(settings: Settings, kernel: Kernel, state_directory: StateDirecto
     outlet.flush()
     daemon.close()
     log.info("left")
+
+
+def _give_up(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A bug of ours: nobody knows any more what is held. The guard releases it and starts a router that does."""
+    log.critical("ending: %s", context["message"], exc_info=context.get("exception"))
+    os._exit(1)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
