@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 
+from vip_speaker.health.runner import Where
 from vip_speaker.kernel import Kernel, KernelError, Record
 from vip_speaker.options import add_router_options
 from vip_speaker.router.cleanup import Cleanup
@@ -35,6 +36,7 @@ def main(argv: list[str]) -> int:
         state_dir=arguments.state_dir,
         node=arguments.node or socket.gethostname(),
         address_lifetime_s=None if arguments.address_lifetime == "auto" else int(arguments.address_lifetime),
+        checks=Where(socket=arguments.checks_socket, scripts_dir=arguments.scripts_dir),
     )
     try:
         if os.geteuid() != 0:

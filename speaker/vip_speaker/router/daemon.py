@@ -9,11 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vip_api.model import VirtualIP
 
+from vip_speaker.health.evaluate import Assessment
+from vip_speaker.health.files import Files
+from vip_speaker.health.monitor import Health
+from vip_speaker.health.processes import Processes
+from vip_speaker.health.runner import Runner, Where
+from vip_speaker.health.tracker import Surroundings
 from vip_speaker.kernel import AddressChanged, Failure, Kernel, KernelError, Link, LinkChanged, Overflow
 from vip_speaker.link import LinkError, UnicastSocket
 from vip_speaker.router.activelink import ActiveLink
@@ -21,11 +27,11 @@ from vip_speaker.router.cleanup import Cleanup
 from vip_speaker.router.instance import Instance
 from vip_speaker.router.kernelfd import DirectoryWatch
 from vip_speaker.router.loop import Loop
-from vip_speaker.router.manifests import Manifest, Manifests, Snapshot, read_password_file
+from vip_speaker.router.manifests import Manifests, Snapshot, read_password_file
 from vip_speaker.router.outlet import Outlet
-from vip_speaker.router.resolution import Resolution, Resolved, Unusable, resolve
+from vip_speaker.router.resolution import Resolution, Resolved, Unusable, Waiting, resolve
 from vip_speaker.router.timers import Deadline
-from vip_speaker.vrrp.types import MS, SECOND, IPAddress
+from vip_speaker.vrrp.types import MS, SECOND, IPAddress, Role
 from vip_speaker.wire.decoder import Decoder
 
 log = logging.getLogger(__name__)
@@ -48,6 +54,7 @@ class Settings:
     state_dir: Path
     node: str
     address_lifetime_s: int | None = None
+    checks: Where = field(default_factory=Where)
 
 
 class Daemon:
@@ -62,6 +69,18 @@ class Daemon:
         self._cleanup = cleanup
         self._outlet = outlet
         self._snapshot = Snapshot()
+        self._runner = Runner(loop, settings.checks)
+        around = Surroundings(
+            loop=loop,
+            kernel=kernel,
+            files=Files(loop),
+            processes=Processes(loop),
+            runner=self._runner,
+            role=self._role,
+        )
+        self._health = Health(around, self._health_changed)
+        self._moved: dict[str, None] = {}
+        self._conflicts_now: dict[str, str] = {}
         self._faults: dict[str, str] = {}
         self._decoder = Decoder()
         self._links: dict[int, ActiveLink] = {}
@@ -125,6 +144,8 @@ class Daemon:
 
     def close(self) -> None:
         """Stop watching and give everything back; after `left`."""
+        self._health.close()
+        self._runner.close()
         for link in self._links.values():
             link.close()
         for unicast in self._unicast.values():
@@ -144,39 +165,62 @@ class Daemon:
             return
         for name in sorted(self.instances.keys() - self._snapshot.manifests.keys()):
             self.instances[name].release()
-        resolutions = {
-            name: self._resolve(manifest.vip)
-            for name, manifest in self._snapshot.manifests.items()
-            if manifest.vip is not None
-        }
-        conflicts = self._conflicts(resolutions)
-        for name, manifest in self._snapshot.manifests.items():
-            if manifest.vip is not None:
-                self._apply(manifest, manifest.vip, resolutions[name], conflicts.get(name))
+        vips = {name: one.vip for name, one in self._snapshot.manifests.items() if one.vip is not None}
+        self._health.documents(vips)
+        health = {name: self._health.assess(vip) for name, vip in vips.items()}
+        resolutions = {name: self._resolve(vip, health[name]) for name, vip in vips.items()}
+        self._conflicts_now = self._conflicts(resolutions)
+        for name, vip in vips.items():
+            self._apply(vip, resolutions[name], health[name])
         self._close_unused_links()
         self._cleanup.set_intervals(self.instances.values())
         self._outlet.documents(self._snapshot.manifests, self._snapshot.problems)
 
-    def _apply(self, manifest: Manifest, vip: VirtualIP, resolution: Resolution, conflict: str | None) -> None:
-        instance = self.instances.get(manifest.name)
+    def _apply(self, vip: VirtualIP, resolution: Resolution, health: Assessment) -> None:
+        instance = self.instances.get(vip.name)
         if instance is None:
-            instance = self.instances[manifest.name] = Instance(self, vip)
-        fault = conflict
+            instance = self.instances[vip.name] = Instance(self, vip)
+        fault = self._conflicts_now.get(vip.name)
         if fault is None and isinstance(resolution, Resolved):
-            fault = _link_fault(self.kernel.links.get(resolution.ifindex), resolution.interface)
+            fault = _link_fault(self.kernel.links.get(resolution.ifindex), resolution.interface) or health.fault
+            resolution = _held_back(resolution, health, self.kernel, takes_part=instance.takes_part)
         try:
-            instance.apply(vip, resolution, fault=fault)
+            instance.apply(vip, resolution, fault=fault, health=health)
         except (LinkError, KernelError, OSError) as error:
-            log.warning("cannot be brought in force now: %s", error, extra={"vip": manifest.name})
-            instance.apply(vip, Unusable(reason=str(error)), fault=None)
+            log.warning("cannot be brought in force now: %s", error, extra={"vip": vip.name})
+            instance.apply(vip, Unusable(reason=str(error)), fault=None, health=health)
             self.loop.others.set(self._retry, self.loop.now_ns() + _RETRY_NS)
 
-    def _resolve(self, vip: VirtualIP) -> Resolution:
+    # --- checks
+
+    def _role(self, name: str) -> str:
+        instance = self.instances.get(name)
+        return instance.role if instance is not None else Role.INIT
+
+    def _health_changed(self, name: str) -> None:
+        if not self._moved:
+            self.loop.call_soon(self._apply_moved)
+        self._moved[name] = None
+
+    def _apply_moved(self) -> None:
+        """One VIP whose checks moved, per turn: what is due for others goes out in between."""
+        name = next(iter(self._moved))
+        del self._moved[name]
+        if self._moved:
+            self.loop.call_soon(self._apply_moved)
+        manifest, instance = self._snapshot.manifests.get(name), self.instances.get(name)
+        if self._stopping or manifest is None or manifest.vip is None or instance is None:
+            return
+        before, health = instance.health, self._health.assess(manifest.vip)
+        if health != before:
+            self._apply(manifest.vip, self._resolve(manifest.vip, health), health)
+
+    def _resolve(self, vip: VirtualIP, health: Assessment) -> Resolution:
         try:
             password = _password(vip)
         except (OSError, ValueError) as error:
             return Unusable(reason=f"spec.authentication.passwordFile: {error}")
-        return resolve(vip, self.kernel, password=password)
+        return resolve(vip, self.kernel, password=password, contribution=health.contribution)
 
     def _conflicts(self, resolutions: Mapping[str, Resolution]) -> dict[str, str]:
         """What may exist once: a VRID per link and family, an address. What is in force wins over what is new."""
@@ -276,6 +320,15 @@ def _link_fault(link: Link | None, name: str) -> str | None:
     if not link.up:
         return f"{name} is down"
     return None if link.running else f"{name} has no carrier"
+
+
+def _held_back(resolution: Resolved, health: Assessment, kernel: Kernel, *, takes_part: bool) -> Resolution:
+    """What checks make of it: a node that is to release, or one whose checks have no first result, does not take part.
+
+    A check that is new on a running router does not take the VIP away before it has said anything.
+    """
+    reason = health.release or (None if takes_part else health.waiting)
+    return resolution if reason is None else Waiting(reason=reason, link=kernel.links.get(resolution.ifindex))
 
 
 def _password(vip: VirtualIP) -> str | None:

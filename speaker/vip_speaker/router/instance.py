@@ -16,6 +16,7 @@ from typing import assert_never
 from vip_api.model import VirtualAddress, VirtualIP
 
 from vip_speaker import will
+from vip_speaker.health.evaluate import NO_CHECKS, Assessment
 from vip_speaker.kernel import Link
 from vip_speaker.link import LinkError
 from vip_speaker.router.activelink import ActiveLink
@@ -92,6 +93,7 @@ class Instance:
         self.reason = "starting"
         self.counters: Counter[str] = Counter()
         self.other_master: OtherMaster | None = None
+        self.health = NO_CHECKS
         self.holding = Holding(self, services)
         self._services = services
         self._loop = services.loop
@@ -128,9 +130,15 @@ class Instance:
         """It is in the election, so what is new must give way to it."""
         return not isinstance(self.state, InitState) and self._wanted
 
-    def apply(self, vip: VirtualIP, resolution: Resolution, *, fault: str | None) -> None:
-        """Bring in force what the document means now; `fault` is what holds this host out of the election."""
+    def apply(
+        self, vip: VirtualIP, resolution: Resolution, *, fault: str | None, health: Assessment = NO_CHECKS
+    ) -> None:
+        """Bring in force what the document means now; `fault` is what holds this host out of the election.
+
+        `health` is what `resolution` and `fault` were made with, for the report.
+        """
         self.vip = vip
+        self.health = health
         self._wanted = True
         self._ready = isinstance(resolution, Resolved)
         match resolution:

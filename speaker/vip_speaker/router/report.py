@@ -8,6 +8,7 @@ from vip_speaker import statefile
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.instance import Instance
 from vip_speaker.router.loop import Loop
+from vip_speaker.router.resolution import base_priority
 from vip_speaker.vrrp.types import SECOND, BackupState, MasterState, Role
 
 # Another master that keeps advertising for this long is a split brain, not the end of an election.
@@ -28,7 +29,7 @@ def state_document(
         uid=instance.vip.uid or "",
         observedGeneration=instance.vip.generation or 0,
         effectivePriority=config.priority if config else 0,
-        priorityParts=statefile.PriorityParts(base=config.priority) if config else None,
+        priorityParts=_priority_parts(instance),
         interface=instance.link.name if instance.link else "",
         primaryAddress=str(config.primary_address) if config else "",
         virtualRouterID=config.identity.vrid if config else 0,
@@ -42,6 +43,13 @@ def state_document(
         splitBrain=_split_brain(instance),
         link=link or statefile.Link(),
     )
+
+
+def _priority_parts(instance: Instance) -> statefile.PriorityParts | None:
+    base = base_priority(instance.vip)
+    if base is None or instance.config is None:
+        return None
+    return statefile.PriorityParts(base=base, contributions=instance.health.parts)
 
 
 def link_document(link: ActiveLink, subnets: tuple[str, ...]) -> statefile.Link:

@@ -79,7 +79,7 @@ def resolve(vip: VirtualIP, kernel: KernelView, *, password: str | None = None, 
     link = kernel.find_interface(spec.interfaces, first)
     assert link is not None
     vrid = spec.virtual_router_id if assignment is None else assignment.virtual_router_id
-    priority = (spec.priority or DEFAULT_PRIORITY) if assignment is None else assignment.priority
+    priority = base_priority(vip)
     if vrid is None:
         return Waiting(reason="waiting for a virtualRouterID", link=link)
     if priority is None:
@@ -122,6 +122,11 @@ def resolve(vip: VirtualIP, kernel: KernelView, *, password: str | None = None, 
         peers=peers,
         virtual_mac=spec.virtual_mac,
     )
+
+
+def base_priority(vip: VirtualIP) -> int | None:
+    """The priority before any check; None while nobody assigned one."""
+    return (vip.spec.priority or DEFAULT_PRIORITY) if vip.assignment is None else vip.assignment.priority
 
 
 def master_down_interval_ns(config: Config) -> int:
