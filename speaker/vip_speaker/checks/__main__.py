@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import codecs
 import os
 import socket
 import sys
@@ -30,6 +31,8 @@ def main(arguments: list[str]) -> int:
 
 def serve(*, socket_path: Path | None, fd: int | None, scripts_dir: Path | None) -> int:
     """Drop every right, then answer; the status to exit with."""
+    for encoding in ("idna", "latin-1", "ascii"):  # modules that could not be read without rights
+        codecs.lookup(encoding)
     listener = connection = None
     try:
         if fd is not None:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -117,8 +118,9 @@ class Server:
                 timeout_s=request["timeout_ms"] / 1000,
                 environment=request["environment"],
             )
-        except OSError as error:
-            result = Result(good=False, reason=f"cannot be run: {error.strerror or error}")
+        except Exception as error:  # whatever it is, the others go on, and the router is told
+            sys.stderr.write(f"vip-speaker: checks: {request['key']}: {error!r}\n")
+            result = Result(good=False, reason=f"cannot be run: {type(error).__name__}")
         finally:
             del self._runs[key]
         _answer(connection, request["id"], result)

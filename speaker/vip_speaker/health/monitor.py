@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from vip_api.model import Track, VirtualIP
 
+from vip_speaker.health.advice import weight_warnings
 from vip_speaker.health.assigned import AssignedTracker, with_cordon
 from vip_speaker.health.evaluate import NO_CHECKS, Assessment, evaluate
 from vip_speaker.health.file import FileTracker
@@ -40,6 +41,7 @@ class Health:
         self._changed = changed
         self._trackers: dict[str, dict[str, Tracker]] = {}
         self._assessed: dict[str, Assessment] = {}
+        self._warned: dict[str, list[str]] = {}
 
     def documents(self, vips: Mapping[str, VirtualIP]) -> None:
         """Watch what these documents track, and nothing else. A check whose entry did not change goes on."""
@@ -48,6 +50,7 @@ class Health:
         for name, vip in vips.items():
             if vip.spec.track or name in self._trackers:
                 self._follow(name, vip)
+                self._warn(name, vip)
 
     def assess(self, vip: VirtualIP) -> Assessment:
         """What the checks of a VIP mean now; what moved since the last time goes to the log."""
@@ -76,11 +79,19 @@ class Health:
             else:
                 trackers[track.name] = self._start(track, vip)
 
+    def _warn(self, name: str, vip: VirtualIP) -> None:
+        warnings = weight_warnings(vip)
+        if warnings != self._warned.get(name, []):
+            self._warned[name] = warnings
+            for warning in warnings:
+                log.warning("%s", warning, extra={"vip": name})
+
     def _start(self, track: Track, vip: VirtualIP) -> Tracker:
         return KINDS[track.kind](track, vip, self._around, lambda: self._changed(vip.name))
 
     def _forget(self, name: str) -> None:
         self._assessed.pop(name, None)
+        self._warned.pop(name, None)
         for tracker in self._trackers.pop(name).values():
             tracker.close()
 

@@ -19,7 +19,7 @@ from vip_speaker.router.timers import Deadline
 
 _MS = 1_000_000
 # Beyond interval and timeout: a killed script's grace, and the start of a new checks process.
-PATIENCE_NS = 4_000 * _MS
+PATIENCE_NS = 10_000 * _MS
 # After an answer that never came, or that said "still busy".
 _RETRY_NS = 200 * _MS
 

@@ -27,6 +27,8 @@ _MS = 1_000_000
 _PAUSES_NS = tuple(pause * _MS for pause in (100, 200, 500, 1000, 2000, 5000))
 # TERM, two seconds later KILL, and then the answer has to come.
 _HUNG_AFTER_NS = 3_500 * _MS
+# A new process imports its modules first, which takes seconds on a busy machine.
+_START_NS = 15_000 * _MS
 # Answers handled before the loop may do something else: whoever sends them must not keep it busy.
 _ANSWERS_PER_TURN = 32
 _MAXIMUM_ANSWER_BYTES = 4096
@@ -54,6 +56,13 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Pending:
+    callback: Callable[[Outcome], None]
+    until_ns: int
+    sent: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
     """The socket of a checks process that others run, or the directory of scripts for one of our own."""
 
@@ -71,7 +80,8 @@ class Runner:
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
-        self._pending: dict[int, tuple[Callable[[Outcome], None], int]] = {}
+        self._pending: dict[int, _Pending] = {}
+        self._starting_until_ns = 0
         self._wanted = False
         self._failures = 0
         self._connect = Deadline(self._connect_now)
@@ -85,11 +95,10 @@ class Runner:
             self._wanted = True
             self._loop.others.set(self._connect, now_ns)
         sent = self._send(json.dumps({"id": number, **asdict(request)}, separators=(",", ":")).encode())
-        until_ns = now_ns + request.timeout_ms * _MS + _HUNG_AFTER_NS
-        self._pending[number] = (callback, until_ns if sent else now_ns)
-        next_ns = self._hung.at_ns
-        wanted_ns = self._pending[number][1]
-        self._loop.others.set(self._hung, wanted_ns if next_ns is None else min(next_ns, wanted_ns))
+        patience_ns = request.timeout_ms * _MS + _HUNG_AFTER_NS
+        until_ns = max(now_ns + patience_ns, self._starting_until_ns) if sent else now_ns
+        self._pending[number] = _Pending(callback=callback, until_ns=until_ns, sent=sent)
+        self._await_answers()
         return number
 
     def forget(self, number: int) -> None:
@@ -128,6 +137,7 @@ class Runner:
             self._lost(f"the checks process cannot be reached: {error.strerror or error}")
             return
         self._socket.setblocking(False)
+        self._starting_until_ns = self._loop.now_ns() + _START_NS
         self._loop.add_reader(self._socket, self._read)
 
     def _reach(self) -> socket.socket:
@@ -185,8 +195,7 @@ class Runner:
 
     def _answer_nothing(self, numbers: tuple[int, ...]) -> None:
         for number in numbers:
-            callback, _ = self._pending.pop(number)
-            callback(Outcome(good=None, reason=self.problem))
+            self._pending.pop(number).callback(Outcome(good=None, reason=self.problem))
 
     # --- answers
 
@@ -207,17 +216,19 @@ class Runner:
             answer = _parse(message)
             waiting = self._pending.pop(answer[0], None) if answer is not None else None
             if answer is not None and waiting is not None:
-                self._failures, self.problem = 0, ""
-                waiting[0](answer[1])
+                self._failures, self.problem, self._starting_until_ns = 0, "", 0
+                waiting.callback(answer[1])
 
     def _look_for_hung(self, now_ns: int) -> None:
-        late = tuple(number for number, (_, until_ns) in self._pending.items() if until_ns <= now_ns)
-        if late and self._socket is not None and not self.problem:
+        late = tuple(number for number, one in self._pending.items() if one.until_ns <= now_ns)
+        if self._socket is not None and any(self._pending[number].sent for number in late):
             self._lost("the checks process does not answer")
         else:
             self._answer_nothing(late)
-        untils = [until_ns for _, until_ns in self._pending.values()]
-        self._loop.others.set(self._hung, min(untils, default=None))
+        self._await_answers()
+
+    def _await_answers(self) -> None:
+        self._loop.others.set(self._hung, min((one.until_ns for one in self._pending.values()), default=None))
 
 
 def _parse(message: bytes) -> tuple[int, Outcome] | None:
