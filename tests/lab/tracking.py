@@ -188,7 +188,7 @@ def show_status(at: Stage, router: KubeVrrp) -> None:
 
 def said(router: KubeVrrp) -> str:
     parts = router.document()["priorityParts"]["contributions"]
-    return ", ".join(f"{one['reason']}: {one['value']:+d}" for one in parts)
+    return ", ".join(f"{one['reason']}: {one['change']:+d}" for one in parts if one["change"]) or "its number is gone"
 
 
 def moves_nothing(at: Stage, case: Case, *, first: int, second: int, adds: int, why: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vip_speaker.checks.server import Result
-from vip_speaker.checks.target import THREADS, TargetError, addresses_of
+from vip_speaker.checks.target import THREADS, TargetError, addresses_of, words
 
 _MAXIMUM_BODY_BYTES = 64 * 1024
 
@@ -114,4 +114,4 @@ def _class_of(error: BaseException) -> str:
     """The kind of error without anything that the other side said."""
     if isinstance(error, ssl.SSLError):
         return "TLS failed"
-    return getattr(error, "strerror", None) or type(error).__name__
+    return words(error) if isinstance(error, OSError) else type(error).__name__

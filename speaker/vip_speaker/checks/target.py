@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv6Address, ip_address
@@ -30,6 +31,11 @@ async def addresses_of(host: str, port: int, *, allow_local: bool) -> list[tuple
     if not allowed:
         raise TargetError("is this node itself or only its own link, and allowLocal is not set")
     return allowed
+
+
+def words(error: OSError) -> str:
+    """The kind of error: never what a library made of it, nor what the other side said."""
+    return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 def _is_local(text: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vip_speaker.checks.server import Result
-from vip_speaker.checks.target import TargetError, addresses_of
+from vip_speaker.checks.target import TargetError, addresses_of, words
 
 
 class TcpCheck:
@@ -29,7 +29,7 @@ class TcpCheck:
         except TargetError as error:
             return Result(good=False, reason=f"{target}: {error}")
         except OSError as error:
-            return Result(good=False, reason=f"{target}: {error.strerror or type(error).__name__}")
+            return Result(good=False, reason=f"{target}: {words(error)}")
         return Result(good=True, reason=f"{target} answers")
 
 

@@ -44,7 +44,8 @@ def with_cordon(assessment: Assessment, vip: VirtualIP) -> Assessment:
             waiting=assessment.waiting,
             release=reason,
         )
-    part = Contribution(name=CORDONED, value=-MAX_WEIGHT - max(0, assessment.contribution), reason=reason)
+    value = -MAX_WEIGHT - max(0, assessment.contribution)
+    part = Contribution(name=CORDONED, value=value, reason=reason, change=value)
     return Assessment(
         contribution=assessment.contribution + part.value,
         parts=(*assessment.parts, part),

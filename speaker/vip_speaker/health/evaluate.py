@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from vip_api.model import Track
 from vip_api.track import MAX_WEIGHT
 
-from vip_speaker.health.facts import Fact, Verdict
+from vip_speaker.health.facts import Fact, Verdict, good
 from vip_speaker.statefile import Contribution
 
 
@@ -51,7 +51,9 @@ def evaluate(checks: Iterable[tuple[Track, Fact]]) -> Assessment:
             waiting.append(said)
         elif track.weight == 0 and is_fault(track, fact):
             faults.append(said)
-        parts.append(Contribution(name=track.name, value=contribution(track, fact), reason=fact.reason))
+        value = contribution(track, fact)
+        change = 0 if fact.verdict is Verdict.UNKNOWN else value - _when_well(track, fact)
+        parts.append(Contribution(name=track.name, value=value, reason=fact.reason, change=change))
     return Assessment(
         contribution=sum(part.value for part in parts),
         parts=tuple(parts),
@@ -67,6 +69,11 @@ def contribution(track: Track, fact: Fact) -> int:
         return max(-MAX_WEIGHT, min(MAX_WEIGHT, fact.number * weight))
     counts = Verdict.GOOD if track.weight > 0 else Verdict.BAD
     return weight if fact.verdict is counts else 0
+
+
+def _when_well(track: Track, fact: Fact) -> int:
+    """What it adds while it is good; a number is well at 0."""
+    return 0 if fact.number is not None else contribution(track, good(""))
 
 
 def is_fault(track: Track, fact: Fact) -> bool:

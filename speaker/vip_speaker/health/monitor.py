@@ -97,10 +97,8 @@ class Health:
 
 
 def _log_difference(name: str, before: Assessment, now: Assessment) -> None:
+    """One line per check that moved the priority; a FAULT is told by the instance."""
     values = {part.name: part.value for part in before.parts}
     for part in now.parts:
-        if part.value != values.get(part.name, 0):
-            log.info(
-                "%s: %s, priority %+d (was %+d)", part.name, part.reason, part.value, values.get(part.name, 0),
-                extra={"vip": name},
-            )  # fmt: skip
+        if moved := part.value - values.get(part.name, 0):
+            log.info("%s: %s: priority %+d", part.name, part.reason, moved, extra={"vip": name})

@@ -6,6 +6,7 @@ the pod, at a path) or started by us, and then ended and started anew when it en
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
@@ -29,6 +30,7 @@ _PAUSES_NS = tuple(pause * _MS for pause in (100, 200, 500, 1000, 2000, 5000))
 _HUNG_AFTER_NS = 3_500 * _MS
 # A new process imports its modules first, which takes seconds on a busy machine.
 _START_NS = 15_000 * _MS
+_REAP_NS = 50 * _MS
 # Answers handled before the loop may do something else: whoever sends them must not keep it busy.
 _ANSWERS_PER_TURN = 32
 _MAXIMUM_ANSWER_BYTES = 4096
@@ -79,6 +81,7 @@ class Runner:
         self._where = where
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._dying: list[subprocess.Popen[bytes]] = []
         self._numbers = count(1)
         self._pending: dict[int, _Pending] = {}
         self._starting_until_ns = 0
@@ -86,6 +89,7 @@ class Runner:
         self._failures = 0
         self._connect = Deadline(self._connect_now)
         self._hung = Deadline(self._look_for_hung)
+        self._reap = Deadline(self._reap_now)
 
     def run(self, request: Request, callback: Callable[[Outcome], None]) -> int:
         """Ask for a run; `callback` is called later, once. The number is for `forget`."""
@@ -109,9 +113,12 @@ class Runner:
         """End the process that we started."""
         self._pending.clear()
         self._wanted = False
-        for deadline in (self._connect, self._hung):
+        for deadline in (self._connect, self._hung, self._reap):
             self._loop.others.set(deadline, None)
         self._disconnect()
+        for process in self._dying:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)  # it was killed
 
     def _send(self, message: bytes) -> bool:
         if self._socket is None:
@@ -184,14 +191,14 @@ class Runner:
             self._socket = None
         if self._process is not None:
             self._process.kill()
-            self._reap(self._process, tries=20)
+            self._dying.append(self._process)
             self._process = None
+            self._reap_now(self._loop.now_ns())
 
-    def _reap(self, process: subprocess.Popen[bytes], *, tries: int) -> None:
+    def _reap_now(self, now_ns: int) -> None:
         """Without waiting: a killed process takes a moment."""
-        if process.poll() is None and tries > 0:
-            again = Deadline(lambda _now_ns: self._reap(process, tries=tries - 1))
-            self._loop.others.set(again, self._loop.now_ns() + 50 * _MS)
+        self._dying = [process for process in self._dying if process.poll() is None]
+        self._loop.others.set(self._reap, now_ns + _REAP_NS if self._dying and self._wanted else None)
 
     def _answer_nothing(self, numbers: tuple[int, ...]) -> None:
         for number in numbers:

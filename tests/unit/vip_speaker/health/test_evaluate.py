@@ -78,7 +78,21 @@ def test_each_check_of_weight_zero_is_a_fault_of_its_own():
 def test_contributions_add_up_and_each_says_why():
     assessment = evaluate([(track(10, name="a"), good("a runs")), (track(-30, name="b"), bad("b does not"))])
     assert assessment.contribution == -20
-    assert [(part.name, part.value, part.reason) for part in assessment.parts] == [
-        ("a", 10, "a runs"),
-        ("b", -30, "b does not"),
+    assert [(part.name, part.value, part.reason, part.change) for part in assessment.parts] == [
+        ("a", 10, "a runs", 0),
+        ("b", -30, "b does not", -30),
     ]
+
+
+@pytest.mark.parametrize(
+    ("weight", "reverse", "change"), [(10, False, -10), (-10, False, -10), (10, True, 10), (-10, True, 10)]
+)
+def test_what_a_bad_check_changes_is_told_whichever_way_it_is_counted(weight, reverse, change):
+    one = track(weight, reverse=reverse)
+    assert evaluate([(one, bad("x"))]).parts[0].change == change
+    assert evaluate([(one, good("x"))]).parts[0].change == 0
+    assert evaluate([(one, unknown("x"))]).parts[0].change == 0
+
+
+def test_a_number_is_well_at_zero():
+    assert evaluate([(track(1, kind="file"), number(10))]).parts[0].change == 10

@@ -339,6 +339,6 @@ def test_what_moved_is_logged_with_its_reason(world, caplog):
     world.processes.say(0)
     world.assess()
     assert [record.getMessage() for record in caplog.records] == [
-        "chk: httpd is running, priority +10 (was +0)",
-        "chk: httpd not running, priority +0 (was +10)",
+        "chk: httpd is running: priority +10",
+        "chk: httpd not running: priority -10",
     ]
