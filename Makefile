@@ -12,8 +12,8 @@ help: ## this list
 setup: ## install what tests and lab need (Debian packages that are missing, .venv)
 	@scripts/setup
 
-lab: setup ## the keepalived walk-through on two hosts; PEER=keepalived or PEER=frr puts that on the second
-	@$(BIN)/python -m tests.lab --peer $(PEER)
+lab: setup ## the keepalived walk-through on two hosts; PEER=keepalived or PEER=frr puts that on the second; TRACK=1 plays what may move a VIP
+	@$(BIN)/python -m tests.lab$(if $(TRACK),.tracking) --peer $(PEER)
 
 demo: setup ## kube-vrrp on a three-node Kubernetes of this machine: a VirtualIP, a cut, the gap a client saw
 	@$(BIN)/python -m tests.cluster.demo up

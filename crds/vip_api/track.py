@@ -333,7 +333,10 @@ TRACK = Sequence(
                 maximum=MAX_WEIGHT,
                 default=0,
             ),
-            "reverse": Flag(description="Take good for bad and bad for good.", default=False),
+            "reverse": Flag(
+                description="Count the weight with the opposite sign; with weight 0, being good is FAULT.",
+                default=False,
+            ),
             **KINDS,
         },
         rules=(_ONE_KIND,),

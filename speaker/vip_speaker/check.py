@@ -11,6 +11,7 @@ from vip_api.model import VirtualIP
 from vip_api.parse import LoadedDocument, check_together, load_documents
 
 from vip_speaker.convert import convert
+from vip_speaker.health.advice import weight_warnings
 from vip_speaker.router.resolution import missing_vrid
 
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -21,7 +22,7 @@ _MAX_FILE_BYTES = 2 * 1024 * 1024
 def run_check(path: Path | str, out: TextIO) -> int:
     """Writes every problem of the manifests at `path`, a file or a directory, to `out`: `file: name: field: sentence`.
 
-    0 if there is none, else 1. They are read as by a router without a cluster.
+    0 if there is none, else 1. Warnings are no problems. They are read as by a router without a cluster.
     """
     problems: list[str] = []
     good: list[tuple[str, VirtualIP]] = []
@@ -37,6 +38,7 @@ def run_check(path: Path | str, out: TextIO) -> int:
     conflicts = check_together([vip for _, vip in good])
     problems += [f"{good[conflict.index][0]}: {conflict}" for conflict in conflicts]
     out.writelines(f"{problem}\n" for problem in problems)
+    out.writelines(f"{who}: warning: {warning}\n" for who, vip in good for warning in weight_warnings(vip))
     if not problems:
         out.write(f"{len(good)} VirtualIP{'' if len(good) == 1 else 's'}, nothing wrong\n")
     return 1 if problems else 0

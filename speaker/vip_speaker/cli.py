@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vip_speaker.options import add_router_options, add_state_directory
+from vip_speaker.options import add_checks_options, add_router_options, add_state_directory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,6 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return run_router(options)
             case "status":
                 return run_status(options)
+            case "checks":
+                from vip_speaker.checks.__main__ import main as checks_main  # noqa: PLC0415
+
+                return checks_main(arguments[1:])
             case "check":
                 from vip_speaker.check import run_check  # noqa: PLC0415
 
@@ -58,6 +62,10 @@ def router_arguments(options: argparse.Namespace) -> list[str]:
     if options.node:
         arguments += ["--node", options.node]
     arguments += ["--address-lifetime", options.address_lifetime, "--grace", f"{options.grace:g}"]
+    if options.scripts_dir is not None:
+        arguments += ["--scripts-dir", str(options.scripts_dir)]
+    if options.checks_socket is not None:
+        arguments += ["--checks-socket", str(options.checks_socket)]
     return [*arguments, "--log-format", options.log_format, "--log-level", options.log_level]
 
 
@@ -110,6 +118,15 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument(
         "path", type=Path, metavar="PATH", help="a manifest, several in one file, or a directory of them"
     )
+
+    checks = commands.add_parser(
+        "checks",
+        help="run scripts and connection checks for a router, without privileges",
+        description="Run track[].script, tcp and http for a router that asks over a Unix socket. It gives up every "
+        "right at its start; a router without --checks-socket starts one for itself.",
+        epilog="Exit status: 0 after SIGTERM, 2 when it cannot start.",
+    )
+    add_checks_options(checks)
 
     convert = commands.add_parser(
         "convert",

@@ -29,10 +29,29 @@ def add_router_options(router: argparse.ArgumentParser) -> None:
         "--grace", type=_grace, default=DEFAULT_GRACE_SECONDS, metavar="SECONDS",
         help="how long leaving may take after SIGTERM before the guard ends it (default: %(default)g)",
     )  # fmt: skip
+    router.add_argument(
+        "--scripts-dir", type=Path, metavar="DIR",
+        help="where track[].script finds its scripts: root's, and writable by nobody else (default: none are run)",
+    )  # fmt: skip
+    router.add_argument(
+        "--checks-socket", type=Path, metavar="PATH",
+        help="ask a `vip-speaker checks` that runs already, instead of starting one where checks need it",
+    )  # fmt: skip
     router.add_argument("--log-format", choices=("plain", "json"), default="plain", help="(default: %(default)s)")
     router.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(default: %(default)s)"
     )
+
+
+def add_checks_options(checks: argparse.ArgumentParser) -> None:
+    """The options of `vip-speaker checks`."""
+    checks.add_argument(
+        "--socket", type=Path, metavar="PATH", help="where the router asks (its --checks-socket); made anew"
+    )
+    checks.add_argument(
+        "--scripts-dir", type=Path, metavar="DIR",
+        help="where scripts are: root's, and writable by nobody else (default: none are run)",
+    )  # fmt: skip
 
 
 def add_state_directory(command: argparse.ArgumentParser) -> None:

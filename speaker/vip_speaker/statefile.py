@@ -34,11 +34,15 @@ StateName = Literal["INIT", "BACKUP", "MASTER", "FAULT"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contribution:
-    """What one tracked check adds to the priority, and why ("httpd not running")."""
+    """What one tracked check adds to the priority, and why ("httpd not running").
+
+    `change` is the difference to what it adds while all is well: -10 where a weight of 10 is missing.
+    """
 
     name: str
     value: int
     reason: str = ""
+    change: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,7 +349,12 @@ def _priority_parts(document: Mapping[str, Any]) -> PriorityParts | None:
         return None
     parts = _mapping(document, "priorityParts")
     contributions = tuple(
-        Contribution(name=_string(item, "name"), value=_integer(item, "value"), reason=_string(item, "reason"))
+        Contribution(
+            name=_string(item, "name"),
+            value=_integer(item, "value"),
+            reason=_string(item, "reason"),
+            change=_integer(item, "change"),
+        )
         for item in _mappings(parts, "contributions")
     )
     return PriorityParts(base=_integer(parts, "base"), contributions=contributions)

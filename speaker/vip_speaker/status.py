@@ -137,12 +137,12 @@ def warnings(states: Iterable[VirtualIPState], skipped: Iterable[Skipped]) -> li
 
 
 def explained(state: VirtualIPState) -> str:
-    """Why the VIP is in its state, and what its checks take from or add to the priority: `httpd not running: -10`."""
+    """Why the VIP is in its state, and what its checks change in the priority: `httpd not running: -10`."""
     parts = [state.reason] if state.reason else []
     if state.priorityParts is not None:
         for contribution in state.priorityParts.contributions:
-            if contribution.value:
-                parts.append(f"{contribution.reason or contribution.name}: {contribution.value:+d}")
+            if contribution.change:
+                parts.append(f"{contribution.reason or contribution.name}: {contribution.change:+d}")
     return "; ".join(parts)
 
 

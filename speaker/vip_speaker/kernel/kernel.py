@@ -296,6 +296,11 @@ class Kernel:
         self._table.put_link(link)
         return link
 
+    @property
+    def virtual_mac_links(self) -> set[int]:
+        """The links that `create_virtual_mac` made and that are there, by ifindex."""
+        return self._virtual_macs.ifindexes & self._table.keys()
+
     def remove_virtual_mac(self, link: Link) -> None:
         """Delete the link and its addresses. It takes some 15 ms: for a moment at which nothing is due. KernelError."""
         self._virtual_macs.remove(link)

@@ -11,6 +11,7 @@ import socket
 import sys
 from typing import Any
 
+from vip_speaker.health.runner import Where
 from vip_speaker.kernel import Kernel, KernelError, Record
 from vip_speaker.options import add_router_options
 from vip_speaker.router.cleanup import Cleanup
@@ -36,6 +37,7 @@ def main(argv: list[str]) -> int:
         state_dir=arguments.state_dir,
         node=arguments.node or socket.gethostname(),
         address_lifetime_s=None if arguments.address_lifetime == "auto" else int(arguments.address_lifetime),
+        checks=Where(socket=arguments.checks_socket, scripts_dir=arguments.scripts_dir),
     )
     try:
         if os.geteuid() != 0:

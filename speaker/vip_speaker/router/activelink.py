@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 READ_BUDGET = 64
 # Routers remembered per link. A LAN has 255 VRIDs a family, each with a few routers; a neighbour can invent more.
 _MAX_HEARD = 512
-_HEARD_FOR_NS = 300 * SECOND
+_HEARD_FOR_NS = 60 * SECOND
 # A packet waits longer only when this process is stalled; then its stamp is worth less than the order of things.
 _OLDEST_ARRIVAL_NS = 20 * MS
 
@@ -65,6 +65,7 @@ class ActiveLink:
 
     def __init__(self, loop: Loop, *, ifindex: int, name: str, decoder: Decoder) -> None:
         self.ifindex = ifindex
+        self._closed = False
         self.name = name
         self.opened_at_ns = loop.now_ns()
         self.discarded: Counter[str] = Counter()
@@ -94,6 +95,7 @@ class ActiveLink:
         """Give the sockets back."""
         self._loop.others.set(self._announce_deadline, None)
         self._loop.others.set(self._watch_deadline, None)
+        self._closed = True
         for source in (self._socket, self._announcements):
             self._loop.remove_reader(source)
             source.close()
@@ -135,7 +137,7 @@ class ActiveLink:
             self._dispatch(packet, self._arrival_ns(packet, to_monotonic_ns))
             if self._decoder.misses != misses:
                 # Taking apart what was never seen before costs 0.3 ms: a flood of it must not hold up what is due.
-                self._loop.run_due_adverts()
+                self._loop.breathe()
 
     def _arrival_ns(self, packet: Received, to_monotonic_ns: int) -> int:
         """When the packet came in, on our clock: timers count from there, not from when we were given the processor.
@@ -179,6 +181,12 @@ class ActiveLink:
             self._loop.now_ns(),
         )
 
+    def heard_lately(self) -> list[tuple[HeardKey, int]]:
+        """Who advertised in the last minute, and with what priority; by VRID and address."""
+        now_ns = self._loop.now_ns()
+        lately = [(key, priority) for key, (priority, at_ns) in self.heard.items() if now_ns - at_ns < _HEARD_FOR_NS]
+        return sorted(lately, key=lambda one: (one[0].vrid, one[0].version, one[0].source.packed))
+
     def _remember(self, advertisement: Advertisement) -> None:
         key = HeardKey(vrid=advertisement.vrid, version=advertisement.version, source=advertisement.source)
         now_ns = self._loop.now_ns()
@@ -198,11 +206,13 @@ class ActiveLink:
             self._watchers[listener] = addresses
         else:
             self._watchers.pop(listener, None)
-        self._loop.others.set(self._watch_deadline, self._loop.now_ns())
+        if not self._closed:
+            self._loop.others.set(self._watch_deadline, self._loop.now_ns())
 
     def _watch_now(self, _now_ns: int) -> None:
         """One kernel filter for all that changed in a turn."""
-        self._announcements.watch(frozenset().union(*self._watchers.values()))
+        with contextlib.suppress(LinkError):
+            self._announcements.watch(frozenset().union(*self._watchers.values()))
 
     def announce(
         self, name: str, frames: list[bytes], *, repeat: int, delay_ns: int, refresh_ns: int, takeover: bool

@@ -35,6 +35,10 @@ class Channel:
         self.source_mac = source_mac
         self._unicast = unicast
         self._cache: dict[tuple[int, int], list[tuple[IPAddress | None, bytes]]] = {}
+        self._says = (
+            (self.identity.version, self.identity.vrid, self.source, source_mac),
+            (resolved.advertised, resolved.password, resolved.peers),
+        )
         self.expectation = Expectation(
             version=self.identity.version,
             vrid=self.identity.vrid,
@@ -49,6 +53,11 @@ class Channel:
     def key(self) -> tuple[int, int]:
         """Where a link finds the channels of an advertisement: IP version and VRID."""
         return self.family, self.identity.vrid
+
+    def adopt(self, previous: Channel) -> None:
+        """Take over what `previous` has encoded, where it would say the same."""
+        if self._says == previous._says:
+            self._cache = previous._cache
 
     def prepare(self, *, priority: int, interval_ns: int) -> None:
         """Encode ahead of the moment: scapy takes a millisecond for each."""

@@ -6,9 +6,9 @@ An address is in the record and in the will before it is on the link, and leaves
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from vip_speaker.kernel import Assigned, Kernel, Record
+from vip_speaker.kernel import Assigned, Failure, Kernel, Record
 from vip_speaker.router.instance import Instance
 from vip_speaker.router.loop import Loop
 from vip_speaker.router.timers import Deadline
@@ -28,12 +28,13 @@ class Cleanup:
         self._will = will
         self._beat = Deadline(self._beat_now)
         self._renew = Deadline(self._renew_now)
+        self.on_not_renewed: Callable[[Failure], None] = lambda _failure: None
         self._lifetimes: dict[int, list[Assigned]] = {}
         self._record_stale = False
 
     def start(self) -> None:
         """Begin to beat."""
-        self._loop.on_breath = self._beat_now
+        self._loop.on_breath = self._breathe
         self._beat_now(self._loop.now_ns())
 
     def set_intervals(self, instances: Iterable[Instance]) -> None:
@@ -87,7 +88,10 @@ class Cleanup:
             self._will.write_payload(b"".join(removals + farewells))
         except WillTooLargeError as error:
             log.error("the guard will only take addresses off: %s", error)
-            self._will.write_payload(b"".join(removals))
+            try:
+                self._will.write_payload(b"".join(removals))
+            except WillTooLargeError:
+                log.error("the guard takes off what it was told before; the rest runs out")
 
     def _common_removals(self, *, silenced: bool) -> bytes:
         """What is not one VIP's own: virtual MAC links, and the silence where the kernel does not end it itself."""
@@ -106,10 +110,17 @@ class Cleanup:
 
     def _renew_now(self, _now_ns: int) -> None:
         """Renew everything at a third of the shortest lifetime. What ran out meanwhile the kernel tells by an event."""
-        for lifetime_s, assigned in self._lifetimes.items():
+        for lifetime_s, assigned in tuple(self._lifetimes.items()):
             for failure in self._kernel.renew(assigned, lifetime_s):
-                log.warning("an address was not renewed: %s", failure.error)
+                self.on_not_renewed(failure)
         self._schedule_renewal()
+
+    def _breathe(self, now_ns: int) -> None:
+        """In the middle of a long turn: live, and keep the addresses alive."""
+        self._beat_now(now_ns)
+        if self._renew.at_ns is not None and self._renew.at_ns <= now_ns:
+            self._loop.others.set(self._renew, None)
+            self._renew_now(now_ns)
 
     def _beat_now(self, now_ns: int) -> None:
         if self._will is not None:

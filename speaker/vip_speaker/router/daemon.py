@@ -7,35 +7,38 @@ document anew and lets each instance find the difference.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vip_api.model import VirtualIP
 
-from vip_speaker.kernel import AddressChanged, Failure, Kernel, KernelError, Link, LinkChanged, Overflow
+from vip_speaker.health.evaluate import Assessment
+from vip_speaker.health.files import Files
+from vip_speaker.health.monitor import Health
+from vip_speaker.health.processes import Processes
+from vip_speaker.health.runner import Runner, Where
+from vip_speaker.health.tracker import Surroundings
+from vip_speaker.kernel import AddressChanged, Assigned, Failure, Kernel, KernelError, Link, LinkChanged, Overflow
 from vip_speaker.link import LinkError, UnicastSocket
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.cleanup import Cleanup
+from vip_speaker.router.complaints import Complaints
+from vip_speaker.router.conflicts import Claim, find_conflicts
+from vip_speaker.router.documents import Documents
 from vip_speaker.router.instance import Instance
-from vip_speaker.router.kernelfd import DirectoryWatch
 from vip_speaker.router.loop import Loop
-from vip_speaker.router.manifests import Manifest, Manifests, Snapshot, read_password_file
 from vip_speaker.router.outlet import Outlet
-from vip_speaker.router.resolution import Resolution, Resolved, Unusable, resolve
+from vip_speaker.router.passwords import Passwords
+from vip_speaker.router.resolution import Resolution, Resolved, Unusable, Waiting, resolve
 from vip_speaker.router.timers import Deadline
-from vip_speaker.vrrp.types import MS, SECOND, IPAddress
+from vip_speaker.vrrp.types import SECOND, Role
 from vip_speaker.wire.decoder import Decoder
 
 log = logging.getLogger(__name__)
 
-# After an event in the directory wait this long for the writer to finish.
-_SETTLE_NS = 50 * MS
-# A full comparison of all files, whether or not anything was heard of them.
-_COMPARE_NS = 10 * SECOND
-# A directory that is gone is looked for this often.
-_REATTACH_NS = 250 * MS
 # A document that could not be brought in force (its link went meanwhile) is tried again after this long.
 _RETRY_NS = 1 * SECOND
 
@@ -48,6 +51,7 @@ class Settings:
     state_dir: Path
     node: str
     address_lifetime_s: int | None = None
+    checks: Where = field(default_factory=Where)
 
 
 class Daemon:
@@ -58,21 +62,30 @@ class Daemon:
         self.kernel = kernel
         self.address_lifetime_s = settings.address_lifetime_s
         self.instances: dict[str, Instance] = {}
-        self.manifests = Manifests(settings.config, between=loop.breathe)
+        self._documents = Documents(loop, settings.config, self._documents_read)
+        self._passwords = Passwords()
         self._cleanup = cleanup
         self._outlet = outlet
-        self._snapshot = Snapshot()
-        self._faults: dict[str, str] = {}
+        self._runner = Runner(loop, settings.checks)
+        around = Surroundings(
+            loop=loop,
+            kernel=kernel,
+            files=Files(loop),
+            processes=Processes(loop),
+            runner=self._runner,
+            role=self._role,
+        )
+        self._health = Health(around, self._health_changed)
+        self._moved: dict[str, None] = {}
+        self._conflicts_now: dict[str, str] = {}
         self._decoder = Decoder()
         self._links: dict[int, ActiveLink] = {}
         self._unicast: dict[int, UnicastSocket] = {}
         self.left = asyncio.Event()
         self._stopping = False
-        self._logged_problems: set[str] = set()
-        self._watch = DirectoryWatch(self.manifests.directory)
-        self._look = Deadline(self._look_at_files)
-        self._attach = Deadline(self._attach_watch)
         self._retry = Deadline(lambda _now_ns: self.refresh())
+        self._complaints = Complaints("router")
+        cleanup.on_not_renewed = self._not_renewed
 
     # --- for instances (services.Services)
 
@@ -82,6 +95,7 @@ class Daemon:
         if link is None:
             link = self._links[ifindex] = ActiveLink(self.loop, ifindex=ifindex, name=name, decoder=self._decoder)
             self._outlet.link_opened(link)
+        link.name = name
         return link
 
     def unicast_socket(self, family: int) -> UnicastSocket:
@@ -109,16 +123,22 @@ class Daemon:
         self._outlet.removed(instance.name)
         self.plan_changed()
         self.holding_changed()
-        if self._stopping and not self.instances:
+        if not self._stopping:
+            self.loop.call_soon(self.refresh)  # what it held is free for others
+        elif not self.instances:
             self.left.set()
+
+    def held_elsewhere(self, instance: Instance) -> frozenset[Assigned]:
+        """What other instances have on the links."""
+        others = (one for one in self.instances.values() if one is not instance)
+        return frozenset(assigned for one in others for assigned in one.holding.assigned)
 
     # --- life
 
     def start(self) -> None:
         """Read the documents and take part."""
         self.loop.add_reader(self.kernel, self._on_kernel)
-        self.loop.add_reader(self._watch, self._on_files)
-        self._look_at_files(self.loop.now_ns())
+        self._documents.start()
 
     def stop(self) -> None:
         """Leave; `left` says when that is done. A second call drops everything at once."""
@@ -131,84 +151,108 @@ class Daemon:
 
     def close(self) -> None:
         """Stop watching and give everything back; after `left`."""
+        self._health.close()
+        self._runner.close()
         for link in self._links.values():
             link.close()
         for unicast in self._unicast.values():
             unicast.close()
-        for source in (self._watch, self.kernel):
-            self.loop.remove_reader(source)
-            source.close()
+        self._documents.close()
+        self.loop.remove_reader(self.kernel)
+        self.kernel.close()
         self.loop.close()
 
     def reload(self) -> None:
         """Look at the files now."""
-        self.loop.others.set(self._look, self.loop.now_ns())
+        self._documents.look_within(0)
+
+    def _documents_read(self, changed: bool) -> None:
+        if changed or self._passwords_in_files:
+            self.refresh()
+
+    @property
+    def _passwords_in_files(self) -> bool:
+        vips = (manifest.vip for manifest in self._documents.snapshot.manifests.values() if manifest.vip is not None)
+        return any(vip.spec.authentication and vip.spec.authentication.password_file for vip in vips)
 
     def refresh(self) -> None:
         """Bring in force what documents and links mean now."""
         if self._stopping:
             return
-        for name in sorted(self.instances.keys() - self._snapshot.manifests.keys()):
+        manifests = self._documents.snapshot.manifests
+        for name in sorted(self.instances.keys() - manifests.keys()):
             self.instances[name].release()
-        resolutions = {
-            name: self._resolve(manifest.vip)
-            for name, manifest in self._snapshot.manifests.items()
-            if manifest.vip is not None
-        }
-        conflicts = self._conflicts(resolutions)
-        for name, manifest in self._snapshot.manifests.items():
-            if manifest.vip is not None:
-                self._apply(manifest, manifest.vip, resolutions[name], conflicts.get(name))
-                self.loop.breathe()
+        vips = {name: one.vip for name, one in manifests.items() if one.vip is not None}
+        self._health.documents(vips)
+        health = {name: self._health.assess(vip) for name, vip in vips.items()}
+        resolutions: dict[str, Resolution] = {}
+        for name, vip in vips.items():
+            resolutions[name] = self._resolve(vip, health[name])
+            self.loop.breathe()
+        self._conflicts_now = self._conflicts(resolutions)
+        for name, vip in vips.items():
+            self._apply(vip, resolutions[name], health[name])
+            self.loop.breathe()
         self._close_unused_links()
         self._cleanup.set_intervals(self.instances.values())
-        self._outlet.documents(self._snapshot.manifests, self._snapshot.problems)
+        self._outlet.documents(manifests, self._passwords.problems)
 
-    def _apply(self, manifest: Manifest, vip: VirtualIP, resolution: Resolution, conflict: str | None) -> None:
-        instance = self.instances.get(manifest.name)
+    def _apply(self, vip: VirtualIP, resolution: Resolution, health: Assessment) -> None:
+        instance = self.instances.get(vip.name)
         if instance is None:
-            instance = self.instances[manifest.name] = Instance(self, vip)
-        fault = conflict
+            instance = self.instances[vip.name] = Instance(self, vip)
+        fault = self._conflicts_now.get(vip.name)
         if fault is None and isinstance(resolution, Resolved):
-            fault = _link_fault(self.kernel.links.get(resolution.ifindex), resolution.interface)
+            fault = _link_fault(self.kernel.links.get(resolution.ifindex), resolution.interface) or health.fault
+            resolution = _held_back(resolution, health, self.kernel, takes_part=instance.takes_part)
         try:
-            instance.apply(vip, resolution, fault=fault)
+            instance.apply(vip, resolution, fault=fault, health=health)
         except (LinkError, KernelError, OSError) as error:
-            log.warning("cannot be brought in force now: %s", error, extra={"vip": manifest.name})
-            instance.apply(vip, Unusable(reason=str(error)), fault=None)
+            log.warning("cannot be brought in force now: %s", error, extra={"vip": vip.name})
+            instance.apply(vip, Unusable(reason=str(error)), fault=None, health=health)
             self.loop.others.set(self._retry, self.loop.now_ns() + _RETRY_NS)
 
-    def _resolve(self, vip: VirtualIP) -> Resolution:
+    # --- checks
+
+    def _role(self, name: str) -> str:
+        instance = self.instances.get(name)
+        return instance.role if instance is not None else Role.INIT
+
+    def _health_changed(self, name: str) -> None:
+        if not self._moved:
+            self.loop.call_soon(self._apply_moved)
+        self._moved[name] = None
+
+    def _apply_moved(self) -> None:
+        """One VIP whose checks moved, per turn: what is due for others goes out in between."""
+        name = next(iter(self._moved))
+        del self._moved[name]
+        if self._moved:
+            self.loop.call_soon(self._apply_moved)
+        manifest, instance = self._documents.snapshot.manifests.get(name), self.instances.get(name)
+        if self._stopping or manifest is None or manifest.vip is None or instance is None:
+            return
+        before, health = instance.health, self._health.assess(manifest.vip)
+        if health != before:
+            self._apply(manifest.vip, self._resolve(manifest.vip, health), health)
+
+    def _resolve(self, vip: VirtualIP, health: Assessment) -> Resolution:
         try:
-            password = _password(vip)
-        except (OSError, ValueError) as error:
-            return Unusable(reason=f"spec.authentication.passwordFile: {error}")
-        return resolve(vip, self.kernel, password=password)
+            password = self._passwords.of(vip)
+        except ValueError as error:
+            return Unusable(reason=str(error))
+        return resolve(vip, self.kernel, password=password, contribution=health.contribution)
 
     def _conflicts(self, resolutions: Mapping[str, Resolution]) -> dict[str, str]:
-        """What may exist once: a VRID per link and family, an address. What is in force wins over what is new."""
-        routers: dict[tuple[int, int, int], str] = {}
-        addresses: dict[IPAddress, str] = {}
-        conflicts: dict[str, str] = {}
-        in_force = sorted(resolutions, key=lambda name: (not self._takes_part(name), name))
-        for name in in_force:
-            resolution = resolutions[name]
-            if not isinstance(resolution, Resolved):
-                continue
-            identity, family = resolution.config.identity, resolution.config.primary_address.version
-            key = (resolution.ifindex, family, identity.vrid)
-            taken = next((addresses[one] for one in resolution.config.addresses if one in addresses), None)
-            if key in routers:
-                conflicts[name] = (
-                    f"spec.virtualRouterID: {identity.vrid} is that of {routers[key]} on {resolution.interface}"
-                )
-            elif taken is not None:
-                shared = next(one for one in resolution.config.addresses if one in addresses)
-                conflicts[name] = f"spec.addresses: {shared} is an address of {taken}"
-            else:
-                routers[key] = name
-                addresses.update(dict.fromkeys(resolution.config.addresses, name))
-        return conflicts
+        """Who must give way to whom; what an instance without a document still holds is taken too."""
+        claims = [
+            _claim(name, resolution, rank=1 if self._takes_part(name) else 2)
+            for name, resolution in resolutions.items()
+            if isinstance(resolution, Resolved)
+        ]
+        leaving = (one for name, one in self.instances.items() if name not in resolutions and one.holding.assigned)
+        claims += [_claim(one.name, one.resolved, rank=0) for one in leaving if one.resolved is not None]
+        return find_conflicts(claims)
 
     def _takes_part(self, name: str) -> bool:
         instance = self.instances.get(name)
@@ -216,44 +260,10 @@ class Daemon:
 
     def _close_unused_links(self) -> None:
         used = {instance.link.ifindex for instance in self.instances.values() if instance.link is not None}
-        for ifindex in self._links.keys() - used:
-            if ifindex not in self.kernel.links or not self._links[ifindex].in_use:
+        for ifindex in tuple(self._links):
+            if ifindex not in self.kernel.links or (ifindex not in used and not self._links[ifindex].in_use):
                 self._outlet.link_closed(self._links[ifindex])
                 self._links.pop(ifindex).close()
-
-    # --- files
-
-    def _on_files(self) -> None:
-        if self._watch.drain():
-            self.loop.others.set(self._look, self.loop.now_ns() + _SETTLE_NS)
-        if not self._watch.attached:
-            self.loop.others.set(self._attach, self.loop.now_ns() + _REATTACH_NS)
-
-    def _attach_watch(self, now_ns: int) -> None:
-        if self._watch.attach():
-            self._look_at_files(now_ns)
-        else:
-            self.loop.others.set(self._attach, now_ns + _REATTACH_NS)
-
-    def _look_at_files(self, now_ns: int) -> None:
-        before, self._snapshot = self._snapshot, self.manifests.load(now_ns)
-        wait_ns = _SETTLE_NS if self.manifests.unsettled else _COMPARE_NS
-        self.loop.others.set(self._look, self.loop.now_ns() + wait_ns)
-        if self._snapshot != before or self._passwords_in_files:
-            self._log_problems()
-            self.refresh()
-
-    @property
-    def _passwords_in_files(self) -> bool:
-        vips = (manifest.vip for manifest in self._snapshot.manifests.values() if manifest.vip is not None)
-        return any(vip.spec.authentication and vip.spec.authentication.password_file for vip in vips)
-
-    def _log_problems(self) -> None:
-        problems = {problem for manifest in self._snapshot.manifests.values() for problem in manifest.problems}
-        problems.update(self._snapshot.problems)
-        for problem in sorted(problems - self._logged_problems):
-            log.error("%s", problem)
-        self._logged_problems = problems
 
     # --- links and addresses
 
@@ -266,7 +276,7 @@ class Daemon:
                 case AddressChanged(own=True):
                     pass
                 case Failure():
-                    log.warning("an address was not renewed: %s", event.error)
+                    self._not_renewed(event)
                 case AddressChanged() | LinkChanged() | Overflow():
                     stale = True
         if stale:
@@ -275,6 +285,14 @@ class Daemon:
     def _address_lost(self, event: AddressChanged) -> None:
         for instance in tuple(self.instances.values()):
             instance.address_lost(event.ip, event.ifindex, expired=event.expired)
+        self.loop.breathe()
+
+    def _not_renewed(self, failure: Failure) -> None:
+        """An address that ran out is told by an event of its own; one that we do not have any more is put back."""
+        self._complaints.add("an address was not renewed:", str(failure.error), self.loop.now_ns())
+        if failure.error.code == errno.EADDRNOTAVAIL:
+            for instance in tuple(self.instances.values()):
+                instance.address_lost(failure.assigned.ip, failure.assigned.ifindex, expired=False)
 
 
 def _link_fault(link: Link | None, name: str) -> str | None:
@@ -285,12 +303,22 @@ def _link_fault(link: Link | None, name: str) -> str | None:
     return None if link.running else f"{name} has no carrier"
 
 
-def _password(vip: VirtualIP) -> str | None:
-    authentication = vip.spec.authentication
-    if authentication is None:
-        return None
-    if authentication.password is not None:
-        return authentication.password
-    if authentication.password_file is not None:
-        return read_password_file(authentication.password_file)
-    return vip.assignment.password if vip.assignment is not None else None
+def _held_back(resolution: Resolved, health: Assessment, kernel: Kernel, *, takes_part: bool) -> Resolution:
+    """What checks make of it: a node that is to release, or one whose checks have no first result, does not take part.
+
+    A check that is new on a running router does not take the VIP away before it has said anything.
+    """
+    reason = health.release or (None if takes_part else health.waiting)
+    return resolution if reason is None else Waiting(reason=reason, link=kernel.links.get(resolution.ifindex))
+
+
+def _claim(name: str, resolved: Resolved, *, rank: int) -> Claim:
+    return Claim(
+        name=name,
+        rank=rank,
+        ifindex=resolved.ifindex,
+        interface=resolved.interface,
+        version=resolved.config.primary_address.version,
+        vrid=resolved.config.identity.vrid,
+        addresses=frozenset(resolved.config.addresses),
+    )

@@ -6,6 +6,7 @@ is on the link that nobody would clean up.
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,6 +61,9 @@ class Holding:
         self._addresses: tuple[VirtualAddress, ...] = ()
         self._planned_for: tuple[tuple[VirtualAddress, ...], dict[int, Link | None]] | None = None
         self._frames: dict[IPAddress, bytes] = {}
+        self._frames_differ = False
+        self._present: frozenset[IPAddress] = frozenset()
+        self._obsolete: set[int] = set()
         self._retry = Deadline(self._try_again)
 
     def place(self, link: ActiveLink, places: Mapping[int, Place], addresses: tuple[VirtualAddress, ...]) -> None:
@@ -67,8 +71,18 @@ class Holding:
         if self._link is not None and self._link is not link:
             self._link.stop_announcing(self._name)
             self._link.watch(self._instance, frozenset())
+        kept = {place.ifindex for place in places.values()}
+        self._obsolete |= {place.ifindex for place in self._places.values()} - kept
+        self._obsolete -= kept
+        before = self._frames
         self._link, self._places, self._addresses = link, dict(places), addresses
         self._frames = {address.ip: self._announcement(address.ip) for address in addresses}
+        self._frames_differ = any(self._frames.get(ip, frame) != frame for ip, frame in before.items())
+
+    @property
+    def stands(self) -> bool:
+        """The links that the addresses go on are still there."""
+        return all(place.ifindex in self._services.kernel.links for place in self._places.values())
 
     def prepare(self) -> None:
         """Do ahead what a promotion and a hand-over would have to do at the worst moment."""
@@ -78,7 +92,7 @@ class Holding:
             self._link.watch(self._instance, frozenset(one.ip for one in self.planned))
 
     def add(self) -> None:
-        """Put all addresses on the link. What an older document put there stays until `drop_unwanted()`."""
+        """Put all addresses on the link. What an older plan put there stays until `settle()`."""
         self._plan()
         wanted = self.planned
         self.assigned = tuple(one for one in self.assigned if one not in wanted) + wanted
@@ -86,27 +100,48 @@ class Holding:
         failures = self._services.kernel.add(wanted, self.lifetime_s)
         if not self._services.kernel.wait_until_usable(wanted, _USABLE_WITHIN_NS):
             log.warning("the kernel is slow to take packets for its addresses", extra={"vip": self._name})
-        problem = "; ".join(str(failure.error) for failure in failures)
+        refused = {failure.assigned for failure in failures}
+        self._present = frozenset(one.assigned.ip for one in failures if one.error.code == errno.EEXIST)
+        if refused:
+            # Not ours: neither we nor the guard may take it off.
+            self.assigned = tuple(one for one in self.assigned if one not in refused)
+            self._services.holding_changed()
+        self._complain("; ".join(str(failure.error) for failure in failures) or self._missing_place())
+
+    def _missing_place(self) -> str:
+        return "" if self.stands else "a link of its virtual MAC is gone"
+
+    def _complain(self, problem: str) -> None:
         if problem and problem != self.problem:
             log.error("cannot hold the addresses: %s", problem, extra={"vip": self._name})
         self.problem = problem
         self._services.loop.others.set(self._retry, self._services.loop.now_ns() + _RETRY_NS if problem else None)
 
-    def drop_unwanted(self) -> None:
-        """Take off what the document in force no longer names."""
+    def settle(self, settings: Announcements) -> None:
+        """After a document or a link changed, while addresses are held: what is on the link follows the plan.
+
+        New ones come before old ones go. Neighbours hear of what is new, and of another MAC.
+        """
         if not self.assigned:
+            self._remove_obsolete_links()
+        if not self.assigned or self.silenced:
             return
         self._plan()
-        wanted = self.planned
-        unwanted = tuple(one for one in self.assigned if one not in wanted)
+        if added := any(one not in self.assigned for one in self.planned):
+            self.add()
+        unwanted = tuple(one for one in self.assigned if one not in self.planned)
         if unwanted:
             self._remove(unwanted)
-            self.assigned = tuple(one for one in self.assigned if one in wanted)
+            self.assigned = tuple(one for one in self.assigned if one in self.planned)
             self._services.holding_changed()
+        self._remove_obsolete_links()
+        if added or self._frames_differ:
+            self._frames_differ = False
+            self.announce(settings, takeover=False)
 
     def remove(self) -> None:
         """Take all addresses off the link, and lift any silence after that."""
-        held, self.assigned, self.problem = self.assigned, (), ""
+        held, self.assigned, self.problem, self._present = self.assigned, (), "", frozenset()
         self._services.loop.others.set(self._retry, None)
         self.stop_announcing()
         self._remove(held)
@@ -133,7 +168,7 @@ class Holding:
         assert self._link is not None
         self._link.announce(
             self._name,
-            [self._frames[one.ip] for one in self.assigned if one.ip in self._frames],
+            self._serving_frames(),
             repeat=settings.repeat,
             delay_ns=settings.delay_ms * MS,
             refresh_ns=settings.refresh_ms * MS,
@@ -143,8 +178,13 @@ class Holding:
     def announce_once(self) -> None:
         """One announcement per address, outside of the schedule."""
         if self._link is not None:
-            for one in self.assigned:
-                self._link.send_quietly(self._frames[one.ip])
+            for frame in self._serving_frames():
+                self._link.send_quietly(frame)
+
+    def _serving_frames(self) -> list[bytes]:
+        """The announcements of all addresses that this host answers for, whoever put them there."""
+        serving = {one.ip for one in self.assigned} | self._present
+        return [frame for ip, frame in self._frames.items() if ip in serving]
 
     def stop_announcing(self) -> None:
         """No announcement from here on."""
@@ -155,13 +195,15 @@ class Holding:
         """After the last address is off: nothing is watched any more, and a virtual MAC's own links go."""
         if self._link is not None:
             self._link.watch(self._instance, frozenset())
+        self._obsolete |= {place.ifindex for place in self._places.values()}
+        self._remove_obsolete_links()
+
+    def _remove_obsolete_links(self) -> None:
         kernel = self._services.kernel
-        for place in self._places.values():
-            link = kernel.links.get(place.ifindex)
-            if link is None or self._link is None or place.ifindex == self._link.ifindex:
-                continue
+        obsolete, self._obsolete = self._obsolete, set()
+        for ifindex in obsolete & kernel.virtual_mac_links:
             try:
-                kernel.remove_virtual_mac(link)
+                kernel.remove_virtual_mac(kernel.links[ifindex])
             except KernelError as error:
                 log.error("cannot remove the link of the virtual MAC: %s", error, extra={"vip": self._name})
 
@@ -183,7 +225,8 @@ class Holding:
             self._services.plan_changed()
 
     def _remove(self, assigned: tuple[Assigned, ...]) -> None:
-        for failure in self._services.kernel.remove(assigned):
+        elsewhere = self._services.held_elsewhere(self._instance)
+        for failure in self._services.kernel.remove([one for one in assigned if one not in elsewhere]):
             log.error("cannot remove an address: %s", failure.error, extra={"vip": self._name})
 
     def _unsilence(self, assigned: tuple[Assigned, ...]) -> None:

@@ -16,6 +16,7 @@ from typing import assert_never
 from vip_api.model import VirtualAddress, VirtualIP
 
 from vip_speaker import will
+from vip_speaker.health.evaluate import NO_CHECKS, Assessment
 from vip_speaker.kernel import Assigned, Link, removal_requests
 from vip_speaker.link import LinkError
 from vip_speaker.router.activelink import ActiveLink
@@ -44,6 +45,7 @@ from vip_speaker.vrrp.types import (
     Identity,
     InitState,
     IPAddress,
+    LeavingState,
     MasterState,
     Note,
     Noted,
@@ -93,6 +95,7 @@ class Instance:
         self.reason = "starting"
         self.counters: Counter[str] = Counter()
         self.other_master: OtherMaster | None = None
+        self.health = NO_CHECKS
         self.holding = Holding(self, services)
         self._services = services
         self._loop = services.loop
@@ -132,15 +135,27 @@ class Instance:
         """It is in the election, so what is new must give way to it."""
         return not isinstance(self.state, InitState) and self._wanted
 
-    def apply(self, vip: VirtualIP, resolution: Resolution, *, fault: str | None) -> None:
-        """Bring in force what the document means now; `fault` is what holds this host out of the election."""
-        self.vip = vip
+    def apply(
+        self, vip: VirtualIP, resolution: Resolution, *, fault: str | None, health: Assessment = NO_CHECKS
+    ) -> None:
+        """Bring in force what the document means now; `fault` is what holds this host out of the election.
+
+        `health` is what `resolution` and `fault` were made with, for the report.
+        """
+        announcements, self.vip = self.vip.spec.announcements, vip
+        self.health = health
         self._wanted = True
         self._ready = isinstance(resolution, Resolved)
         match resolution:
             case Resolved():
-                self._set_fault(fault)
+                if fault is not None:
+                    self._set_fault(fault)
                 self._configure(resolution)
+                if fault is None:
+                    self._set_fault(None)
+                if vip.spec.announcements != announcements and isinstance(self.state, MasterState):
+                    self.holding.announce(vip.spec.announcements, takeover=False)
+                self._start_if_ready()
             case Unusable(reason=reason):
                 self._set_fault(reason)
             case Waiting(reason=reason, link=link):
@@ -151,6 +166,11 @@ class Instance:
                 else:
                     self._step(Shutdown())
         self._services.state_changed(self)
+
+    @property
+    def resolved(self) -> Resolved | None:
+        """What the document in force came to on this host."""
+        return self._resolved
 
     @property
     def addresses(self) -> tuple[VirtualAddress, ...]:
@@ -176,8 +196,8 @@ class Instance:
                 self._step(Failed(reason=fault))
 
     def _configure(self, resolved: Resolved) -> None:
-        if resolved == self._resolved:
-            self._start_if_ready()
+        if resolved == self._resolved and self.holding.stands:
+            self.holding.settle(self.vip.spec.announcements)
             return
         previous_config, previous_channel = self.config, self._channel
         link = self._services.active_link(resolved.ifindex, resolved.interface)
@@ -188,6 +208,8 @@ class Instance:
         channel = Channel(
             resolved, link, source_mac=places[resolved.config.primary_address.version].mac, unicast=unicast
         )
+        if previous_channel is not None:
+            channel.adopt(previous_channel)
         link.attach(channel, self)
         self._resolved, self.config, self._channel, self.link = resolved, resolved.config, channel, link
         self.holding.place(link, places, resolved.addresses)
@@ -200,11 +222,10 @@ class Instance:
                 self._keep_former(previous_config.identity, previous_channel)
             if not isinstance(self.state, InitState):
                 self._step(Reconfigured(previous=previous_config))
-                self.holding.drop_unwanted()
         self._forget_former_if_done()
+        self.holding.settle(self.vip.spec.announcements)
         if self.holding.assigned:
             self._services.holding_changed()  # the last will gives up under what is in force now
-        self._start_if_ready()
 
     def _prepare(self, channel: Channel, config: Config) -> None:
         """Encode now what may be needed in a hurry."""
@@ -218,11 +239,13 @@ class Instance:
             self._prepare_will()
 
     def _start_if_ready(self) -> None:
-        if self._wanted and self._ready and self._fault is None and isinstance(self.state, InitState):
+        """Take part where nothing is in the way. Who is leaving stays instead, without a gap."""
+        idle = isinstance(self.state, InitState | LeavingState)
+        if idle and self._wanted and self._ready and self._fault is None:
             self._step(Startup())
 
     def _listen_on(self, link: Link | None) -> None:
-        if self.link is None and link is not None:
+        if link is not None and (self.link is None or self.link.ifindex != link.ifindex):
             self.link = self._services.active_link(link.ifindex, link.name)
 
     def _places(self, resolved: Resolved) -> dict[int, Place]:
@@ -390,7 +413,7 @@ class Instance:
 
         In version 3 the squeeze comes before priority 0, so that the successor's skew is that of 10 ms.
         """
-        key = (self.holding.assigned, self.holding.silenced, self._channel, self.config)
+        key = (self.holding.assigned, self.holding.silenced, self._channel, self._former, self.config)
         if self._will is None or self._will[0] != key:
             self._will = (key, self._make_will(self.holding.assigned, farewell=not self.holding.silenced))
         return self._will[1]
@@ -398,17 +421,22 @@ class Instance:
     def _prepare_will(self) -> None:
         """Have the will of a promotion ready: it is written between an advertisement and its address."""
         planned = self.holding.planned
-        self._will = ((planned, False, self._channel, self.config), self._make_will(planned, farewell=True))
+        self._will = (
+            (planned, False, self._channel, self._former, self.config),
+            self._make_will(planned, farewell=True),
+        )
 
     def _make_will(self, held: tuple[Assigned, ...], *, farewell: bool) -> tuple[bytes, bytes]:
         requests = [will.NetlinkRequest(protocol=will.NETLINK_ROUTE, data=data) for data in removal_requests(held)]
         entries: list[will.Entry] = []
         if self.config is not None and self._channel is not None and held and farewell:
             interval_ns = self.config.advertisement_interval_ns
-            if self.config.identity.version == 3:
-                interval_ns = CENTISECOND
-                entries += self._channel.will_entries(priority=self.config.priority, interval_ns=interval_ns)
-            entries += self._channel.will_entries(priority=RELEASE_PRIORITY, interval_ns=interval_ns)
+            channels = [self._channel] + ([self._former[1]] if self._former is not None else [])
+            for channel in channels:
+                if channel.identity.version == 3:
+                    interval_ns = CENTISECOND
+                    entries += channel.will_entries(priority=self.config.priority, interval_ns=interval_ns)
+                entries += channel.will_entries(priority=RELEASE_PRIORITY, interval_ns=interval_ns)
         return will.encode(requests), will.encode(entries)
 
     def _report(self, transition: Transition) -> None:

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from vip_api.model import VirtualIP
-from vip_api.parse import load_documents
+from vip_api.parse import document_name, load_documents
 
 # A VirtualIP with 64 addresses and 64 checks is below 32 KiB; several may share a file.
 _MAX_FILE_BYTES = 1024 * 1024
@@ -80,12 +80,15 @@ class Manifests:
 
     def _names(self) -> tuple[list[str], list[str]]:
         if not self.is_directory:
-            return ([self.path.name] if self.path.exists() else []), []
+            return ([self.path.name] if os.path.lexists(self.path) else []), []
         try:
             with os.scandir(self.directory) as entries:
                 seen = [entry.name for entry in islice(entries, _MAX_ENTRIES + 1)]
+        except (FileNotFoundError, NotADirectoryError):
+            return [], []
         except OSError as error:
-            return [], [f"{self.directory}: {error.strerror}"]
+            # Not to be read now does not mean empty: everything stays as it is.
+            return list(self._files), [f"{self.directory}: {error.strerror}"]
         names = sorted(name for name in seen if name.endswith(_SUFFIXES) and not name.startswith("."))
         problems = []
         if len(seen) > _MAX_ENTRIES or len(names) > _MAX_FILES:
@@ -151,6 +154,8 @@ def _parsed(known: _File | None, *, stamp: tuple[int, ...], name: str, text: str
 def _keep(known: _File | None, *, stamp: tuple[int, ...], stem: str, problem: str) -> _File:
     """A file that says nothing any more: its last good documents stay. Without any, its name stands for its VIP."""
     if known is None or not known.manifests:
+        if document_name({"metadata": {"name": stem}}) is None:
+            return _File(stamp=stamp, manifests=(), problems=(problem,))
         manifests: tuple[Manifest, ...] = (Manifest(name=stem, vip=None, problems=(problem,)),)
     else:
         manifests = tuple(replace(manifest, problems=(problem,)) for manifest in known.manifests)
@@ -182,18 +187,3 @@ def _read_bounded(directory: Path, name: str, known: tuple[int, ...] | None) -> 
         return stamp, data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 text ({error.reason} at byte {error.start})") from error
-
-
-def read_password_file(path: str) -> str:
-    """The password of `authentication.passwordFile`: its first line. OSError or ValueError when it cannot be had."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ValueError("not a regular file")
-        lines = os.read(fd, 256).decode().splitlines()
-    finally:
-        os.close(fd)
-    password = lines[0] if lines else ""
-    if not 1 <= len(password.encode()) <= 8:
-        raise ValueError("the password must be 1 to 8 bytes long")
-    return password

@@ -71,9 +71,13 @@ class Outlet:
         self._stale.add(name)
         self._loop.others.set(self._flush, self._loop.now_ns())
 
-    def documents(self, manifests: Mapping[str, Manifest], problems: tuple[str, ...]) -> None:
-        """What is wrong in the documents now; a VIP that never had a good one is FAULT with that as the reason."""
-        self._problems = {name: manifest.problems for name, manifest in manifests.items()}
+    def documents(self, manifests: Mapping[str, Manifest], more: Mapping[str, str]) -> None:
+        """What is wrong in the documents now, and what `more` is, by name; a VIP that never had a good document is
+        FAULT with that as the reason.
+        """
+        self._problems = {
+            name: manifest.problems + ((more[name],) if name in more else ()) for name, manifest in manifests.items()
+        }
         self._bad = {
             name: statefile.VirtualIPState(
                 name=name, state="FAULT", reason="; ".join(manifest.problems), problems=manifest.problems
@@ -81,8 +85,6 @@ class Outlet:
             for name, manifest in manifests.items()
             if manifest.vip is None
         }
-        if problems:
-            log.debug("%d problems that belong to no VIP", len(problems))
         self._all_stale()
 
     def flush(self) -> None:

@@ -8,6 +8,7 @@ from vip_speaker import statefile
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.instance import Instance
 from vip_speaker.router.loop import Loop
+from vip_speaker.router.resolution import base_priority
 from vip_speaker.vrrp.types import SECOND, BackupState, MasterState, Role
 
 # Another master that keeps advertising for this long is a split brain, not the end of an election.
@@ -28,7 +29,7 @@ def state_document(
         uid=instance.vip.uid or "",
         observedGeneration=instance.vip.generation or 0,
         effectivePriority=config.priority if config else 0,
-        priorityParts=statefile.PriorityParts(base=config.priority) if config else None,
+        priorityParts=_priority_parts(instance),
         interface=instance.link.name if instance.link else "",
         primaryAddress=str(config.primary_address) if config else "",
         virtualRouterID=config.identity.vrid if config else 0,
@@ -44,13 +45,20 @@ def state_document(
     )
 
 
+def _priority_parts(instance: Instance) -> statefile.PriorityParts | None:
+    base = base_priority(instance.vip)
+    if base is None or instance.config is None:
+        return None
+    return statefile.PriorityParts(base=base, contributions=instance.health.parts)
+
+
 def link_document(link: ActiveLink, subnets: tuple[str, ...]) -> statefile.Link:
     """The link's subnets and whom we hear there."""
     heard = tuple(
         statefile.HeardRouter(
             vrid=key.vrid, version=key.version, family=key.source.version, source=str(key.source), priority=priority
         )
-        for key, (priority, _) in sorted(link.heard.items(), key=lambda item: (item[0].vrid, str(item[0].source)))
+        for key, priority in link.heard_lately()
     )
     return statefile.Link(subnets=subnets, heard=heard)
 

@@ -73,13 +73,14 @@ class KernelView(Protocol):
 def resolve(vip: VirtualIP, kernel: KernelView, *, password: str | None = None, contribution: int = 0) -> Resolution:
     """What `vip` means on this host now. `contribution` is the sum of its trackers."""
     spec, assignment = vip.spec, vip.assignment
-    if problem := missing_link(vip, kernel) or missing_vrid(vip):
-        return Unusable(reason=problem)
     first = spec.addresses[0].ip
     link = kernel.find_interface(spec.interfaces, first)
-    assert link is not None
+    if link is None:
+        return Unusable(reason=_no_link(vip))
+    if problem := missing_vrid(vip):
+        return Unusable(reason=problem)
     vrid = spec.virtual_router_id if assignment is None else assignment.virtual_router_id
-    priority = (spec.priority or DEFAULT_PRIORITY) if assignment is None else assignment.priority
+    priority = base_priority(vip)
     if vrid is None:
         return Waiting(reason="waiting for a virtualRouterID", link=link)
     if priority is None:
@@ -124,6 +125,11 @@ def resolve(vip: VirtualIP, kernel: KernelView, *, password: str | None = None, 
     )
 
 
+def base_priority(vip: VirtualIP) -> int | None:
+    """The priority before any check; None while nobody assigned one."""
+    return (vip.spec.priority or DEFAULT_PRIORITY) if vip.assignment is None else vip.assignment.priority
+
+
 def master_down_interval_ns(config: Config) -> int:
     """The longest a backup of ours may wait: what an address lifetime must not fall below (RFC 9568 section 6.1)."""
     skew_base = SECOND if config.identity.version == 2 else config.advertisement_interval_ns
@@ -165,9 +171,10 @@ def missing_vrid(vip: VirtualIP) -> str | None:
 
 def missing_link(vip: VirtualIP, kernel: KernelView) -> str | None:
     """What is wrong when no link of this host is meant by the document."""
-    first = vip.spec.addresses[0].ip
-    if kernel.find_interface(vip.spec.interfaces, first) is not None:
-        return None
+    return None if kernel.find_interface(vip.spec.interfaces, vip.spec.addresses[0].ip) else _no_link(vip)
+
+
+def _no_link(vip: VirtualIP) -> str:
     if vip.spec.interfaces:
         return f"spec.interfaces: no link of this host is called {' or '.join(vip.spec.interfaces)}"
-    return f"spec.interfaces: no link of this host has the subnet of {first}; name one"
+    return f"spec.interfaces: no link of this host has the subnet of {vip.spec.addresses[0].ip}; name one"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from vip_speaker.kernel import Kernel
+    from vip_speaker.kernel import Assigned, Kernel
     from vip_speaker.link import UnicastSocket
     from vip_speaker.router.activelink import ActiveLink
     from vip_speaker.router.instance import Instance
@@ -33,6 +33,10 @@ class Services(Protocol):
 
     def holding_changed(self) -> None:
         """Write the last will anew; before an address is added, after it was removed."""
+        ...
+
+    def held_elsewhere(self, instance: Instance) -> frozenset[Assigned]:
+        """What other instances have on the links: not to be taken off by `instance`."""
         ...
 
     def state_changed(self, instance: Instance) -> None:

@@ -37,7 +37,7 @@ FULL = VirtualIPState(
     observedGeneration=3,
     effectivePriority=200,
     priorityParts=PriorityParts(
-        base=210, contributions=(Contribution(name="httpd", value=-10, reason="httpd not running"),)
+        base=210, contributions=(Contribution(name="httpd", value=-10, reason="httpd not running", change=-10),)
     ),
     interface="eth0",
     primaryAddress="192.168.137.201",

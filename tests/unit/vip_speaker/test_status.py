@@ -27,7 +27,7 @@ WEB = VirtualIPState(
     state="BACKUP",
     effectivePriority=200,
     priorityParts=PriorityParts(
-        base=210, contributions=(Contribution(name="httpd", value=-10, reason="httpd not running"),)
+        base=210, contributions=(Contribution(name="httpd", value=-10, reason="httpd not running", change=-10),)
     ),
     interface="eth0",
     primaryAddress="192.168.137.201",

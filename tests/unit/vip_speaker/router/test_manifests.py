@@ -2,7 +2,8 @@ import os
 from pathlib import Path
 
 import pytest
-from vip_speaker.router.manifests import Manifests, read_password_file
+from vip_speaker.router.manifests import Manifests
+from vip_speaker.router.passwords import Passwords, read_password_file
 
 MS = 1_000_000
 
@@ -192,7 +193,57 @@ def test_a_password_file_that_is_a_fifo_does_not_stop_us(tmp_path):
         read_password_file(str(tmp_path / "password"))
 
 
-def test_a_directory_that_cannot_be_read_is_said():
+def test_a_directory_that_is_gone_is_empty():
     manifests = Manifests(Path("/nonexistent/kube-vrrp"))
     manifests.is_directory = True
-    assert manifests.load(0).problems
+    assert manifests.load(0).manifests == {}
+
+
+def test_a_directory_that_cannot_be_read_keeps_everything(manifests, tmp_path, monkeypatch):
+    (tmp_path / "web.yaml").write_text(document())
+    load(manifests)
+
+    def refuse(_path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for at_ms in (1, 500, 5000):
+        snapshot = load(manifests, at_ms)
+        assert snapshot.manifests["web"].vip is not None
+        assert "Permission denied" in snapshot.problems[0]
+
+
+def test_a_bad_file_whose_name_can_be_no_vip_is_a_problem_of_its_own(manifests, tmp_path):
+    (tmp_path / ("x" * 245 + ".yaml")).write_text("{{{")
+    (tmp_path / "Not A Name.yaml").write_text("{{{")
+    snapshot = load(manifests)
+    assert snapshot.manifests == {}
+    assert len(snapshot.problems) == 2
+
+
+def test_a_password_file_that_is_bad_for_a_moment_keeps_the_last_good_password(tmp_path):
+    file = tmp_path / "password"
+    file.write_text("1111")
+    (tmp_path / "conf").mkdir()
+    text = document(version=2) + f"  authentication: {{type: PASS, passwordFile: {file}}}\n"
+    (tmp_path / "conf" / "web.yaml").write_text(text)
+    vip = Manifests(tmp_path / "conf").load(0).manifests["web"].vip
+    passwords = Passwords()
+    assert passwords.of(vip) == "1111"
+    file.write_text("")
+    assert passwords.of(vip) == "1111"
+    assert "1 to 8 bytes" in passwords.problems["web"]
+    file.unlink()
+    assert passwords.of(vip) == "1111"
+    file.write_text("2222")
+    assert passwords.of(vip) == "2222"
+    assert passwords.problems == {}
+
+
+def test_a_password_file_that_was_never_good_is_said(tmp_path):
+    (tmp_path / "conf").mkdir()
+    text = document(version=2) + f"  authentication: {{type: PASS, passwordFile: {tmp_path}/none}}\n"
+    (tmp_path / "conf" / "web.yaml").write_text(text)
+    vip = Manifests(tmp_path / "conf").load(0).manifests["web"].vip
+    with pytest.raises(ValueError, match=r"spec\.authentication\.passwordFile: .*No such file"):
+        Passwords().of(vip)

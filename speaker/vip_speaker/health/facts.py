@@ -1,0 +1,42 @@
+"""What a tracker knows of its check at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """Whether a check is good; UNKNOWN until there is a first result."""
+
+    GOOD = "good"
+    BAD = "bad"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """`reason` is a clause that a person reads behind the check's name. `number`: what a tracked file holds."""
+
+    verdict: Verdict
+    reason: str
+    number: int | None = None
+
+    def same_as(self, other: Fact) -> bool:
+        """Whether it moves the priority alike, however it is worded."""
+        return (self.verdict, self.number) == (other.verdict, other.number)
+
+
+def good(reason: str) -> Fact:
+    """A check that is good."""
+    return Fact(verdict=Verdict.GOOD, reason=reason)
+
+
+def bad(reason: str) -> Fact:
+    """A check that is bad."""
+    return Fact(verdict=Verdict.BAD, reason=reason)
+
+
+def unknown(reason: str) -> Fact:
+    """A check without a result."""
+    return Fact(verdict=Verdict.UNKNOWN, reason=reason)

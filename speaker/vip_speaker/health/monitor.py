@@ -1,0 +1,104 @@
+"""All checks of all VIPs of this host: started and ended as documents come and go, and asked what they mean.
+
+A new kind of check is one module with a `Tracker`, an entry here, and one in `vip_api.track`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from vip_api.model import Track, VirtualIP
+
+from vip_speaker.health.advice import weight_warnings
+from vip_speaker.health.assigned import AssignedTracker, with_cordon
+from vip_speaker.health.evaluate import NO_CHECKS, Assessment, evaluate
+from vip_speaker.health.file import FileTracker
+from vip_speaker.health.interface import InterfaceTracker
+from vip_speaker.health.process import ProcessTracker
+from vip_speaker.health.remote import RemoteTracker
+from vip_speaker.health.tracker import Surroundings, Tracker
+
+log = logging.getLogger(__name__)
+
+KINDS: Mapping[str, type[Tracker]] = {
+    "interface": InterfaceTracker,
+    "process": ProcessTracker,
+    "file": FileTracker,
+    "script": RemoteTracker,
+    "tcp": RemoteTracker,
+    "http": RemoteTracker,
+    "node": AssignedTracker,
+    "pods": AssignedTracker,
+}
+
+
+class Health:
+    """The checks. `changed(name)` is called when the VIP of that name may mean something else now."""
+
+    def __init__(self, around: Surroundings, changed: Callable[[str], None]) -> None:
+        self._around = around
+        self._changed = changed
+        self._trackers: dict[str, dict[str, Tracker]] = {}
+        self._assessed: dict[str, Assessment] = {}
+        self._warned: dict[str, list[str]] = {}
+
+    def documents(self, vips: Mapping[str, VirtualIP]) -> None:
+        """Watch what these documents track, and nothing else. A check whose entry did not change goes on."""
+        for name in self._trackers.keys() - vips.keys():
+            self._forget(name)
+        for name, vip in vips.items():
+            if vip.spec.track or name in self._trackers:
+                self._follow(name, vip)
+                self._warn(name, vip)
+
+    def assess(self, vip: VirtualIP) -> Assessment:
+        """What the checks of a VIP mean now; what moved since the last time goes to the log."""
+        trackers = self._trackers.get(vip.name, {})
+        facts = [(track, trackers[track.name].fact()) for track in vip.spec.track if track.name in trackers]
+        now = with_cordon(evaluate(facts), vip) if facts or vip.assignment is not None else NO_CHECKS
+        before = self._assessed.get(vip.name, NO_CHECKS)
+        if now != before:
+            self._assessed[vip.name] = now
+            _log_difference(vip.name, before, now)
+        return now
+
+    def close(self) -> None:
+        """Watch nothing more."""
+        for name in tuple(self._trackers):
+            self._forget(name)
+
+    def _follow(self, name: str, vip: VirtualIP) -> None:
+        trackers = self._trackers.setdefault(name, {})
+        wanted = {track.name: track for track in vip.spec.track}
+        for gone in [one for one, tracker in trackers.items() if wanted.get(one) != tracker.track]:
+            trackers.pop(gone).close()
+        for track in vip.spec.track:
+            if track.name in trackers:
+                trackers[track.name].vip = vip
+            else:
+                trackers[track.name] = self._start(track, vip)
+
+    def _warn(self, name: str, vip: VirtualIP) -> None:
+        warnings = weight_warnings(vip)
+        if warnings != self._warned.get(name, []):
+            self._warned[name] = warnings
+            for warning in warnings:
+                log.warning("%s", warning, extra={"vip": name})
+
+    def _start(self, track: Track, vip: VirtualIP) -> Tracker:
+        return KINDS[track.kind](track, vip, self._around, lambda: self._changed(vip.name))
+
+    def _forget(self, name: str) -> None:
+        self._assessed.pop(name, None)
+        self._warned.pop(name, None)
+        for tracker in self._trackers.pop(name).values():
+            tracker.close()
+
+
+def _log_difference(name: str, before: Assessment, now: Assessment) -> None:
+    """One line per check that moved the priority; a FAULT is told by the instance."""
+    values = {part.name: part.value for part in before.parts}
+    for part in now.parts:
+        if moved := part.value - values.get(part.name, 0):
+            log.info("%s: %s: priority %+d", part.name, part.reason, moved, extra={"vip": name})

@@ -1,0 +1,60 @@
+"""A loop without a clock of its own, for trackers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from vip_speaker.router.timers import TimerQueue
+
+
+class VirtualLoop:
+    """What trackers use of `router.loop.Loop`; `test_virtual_loop_is_like_the_real_one` holds it to that."""
+
+    def __init__(self) -> None:
+        self.others = TimerQueue()
+        self.readers: dict[int, Any] = {}
+        self._now_ns = 1_000_000_000
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    def add_reader(self, source, on_readable) -> None:
+        self.readers[source.fileno()] = on_readable
+
+    def remove_reader(self, source) -> None:
+        del self.readers[source.fileno()]
+
+    def pass_ms(self, length_ms: float) -> None:
+        """Let time pass, deadline by deadline."""
+        end_ns = self._now_ns + int(length_ms * 1_000_000)
+        while (at_ns := self.others.next_at_ns()) is not None and at_ns <= end_ns:
+            self._now_ns = max(self._now_ns, at_ns)
+            self.others.run_due(self._now_ns)
+        self._now_ns = end_ns
+
+
+@dataclass
+class FakeLink:
+    name: str
+    up: bool = True
+    running: bool = True
+
+
+@dataclass
+class FakeKernel:
+    named: dict[str, FakeLink] = field(default_factory=dict)
+
+    def link_named(self, name):
+        return self.named.get(name)
+
+
+@pytest.fixture
+def loop() -> VirtualLoop:
+    return VirtualLoop()
+
+
+@pytest.fixture
+def kernel() -> FakeKernel:
+    return FakeKernel()

@@ -1,0 +1,52 @@
+"""What a tracked file may hold, and what may be in its place."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from vip_speaker.health.facts import Verdict
+from vip_speaker.health.files import number_in, presence
+
+
+@pytest.mark.parametrize(
+    ("content", "number"),
+    [("10", 10), ("10\n", 10), (" -7 \n", -7), ("+3", 3), ("0", 0), ("", 0), ("\n", 0), ("4294967295", 4294967295)],
+)
+def test_a_number(tmp_path, content, number):
+    file = tmp_path / "value"
+    file.write_text(content)
+    fact = number_in(file)
+    assert fact.number == number
+    assert fact.verdict is (Verdict.BAD if number else Verdict.GOOD)
+
+
+def test_a_missing_file_is_zero(tmp_path):
+    assert number_in(tmp_path / "value").number == 0
+    assert number_in(tmp_path / "no" / "value").number == 0
+    assert presence(tmp_path / "value").verdict is Verdict.BAD
+
+
+@pytest.mark.parametrize("content", ["ten", "1 2", "0x10", "1e3", "12345678901", "1" * 65, "\0\0"])
+def test_no_number(tmp_path, content):
+    file = tmp_path / "value"
+    file.write_text(content)
+    fact = number_in(file)
+    assert (fact.verdict, fact.number) == (Verdict.BAD, None)
+    assert fact.reason == f"{file} does not hold a number"
+
+
+def test_hostile_files_are_neither_followed_nor_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    (tmp_path / "directory").mkdir()
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 30)
+    reasons = {one.name: number_in(one).reason.rsplit("/", 1)[1] for one in tmp_path.iterdir()}
+    assert reasons == {
+        "fifo": "fifo is not a regular file",
+        "link": "link is a symbolic link",
+        "directory": "directory is not a regular file",
+        "huge": "huge does not hold a number",
+    }
+    assert all(presence(one).verdict is Verdict.GOOD for one in tmp_path.iterdir())

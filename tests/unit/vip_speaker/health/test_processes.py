@@ -1,0 +1,192 @@
+"""Real processes on the router's real loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+from vip_speaker.health import processes
+from vip_speaker.health.processes import Pattern, Processes
+from vip_speaker.router.loop import Loop
+
+PATIENCE_S = 20
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A program that nothing else on this machine is called."""
+    path = tmp_path / f"hd{os.getpid()}"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", path)
+    return path
+
+
+@pytest.fixture
+def start(program):
+    started = []
+
+    def start_one(*arguments: str) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([str(program), *(arguments or ("600",))]))
+        return started[-1]
+
+    yield start_one
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def on_the_loop(play: Callable[[Loop, Processes, list[tuple[int, int]]], Awaitable[None]], pattern: Pattern) -> None:
+    """`play` with a list of (instant, number of such processes) that grows."""
+
+    async def run() -> None:
+        loop = Loop()
+        watching = Processes(loop)
+        told: list[tuple[int, int]] = []
+
+        def callback(number: int) -> None:
+            told.append((time.monotonic_ns(), number))
+
+        watching.watch(pattern, callback)
+        loop.rearm()
+        try:
+            await play(loop, watching, told)
+        finally:
+            watching.unwatch(pattern, callback)
+            assert not watching._watches
+            loop.close()
+
+    asyncio.run(run())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def test_births_and_deaths(program, start):
+    delays = []
+
+    async def play(loop, watching, told):
+        await until(lambda: told)
+        assert told[-1][1] == 0
+        for number in range(1, 4):
+            start()
+            await until(lambda number=number: told[-1][1] == number)
+        for _ in range(5):
+            one = start()
+            await until(lambda: told[-1][1] == 4)
+            killed_ns = time.monotonic_ns()
+            one.kill()
+            await until(lambda: told[-1][1] == 3)
+            delays.append((told[-1][0] - killed_ns) / 1e6)
+
+    on_the_loop(play, Pattern(name=program.name))
+    assert min(delays) < 5, f"milliseconds from kill to knowing: {delays}"
+
+
+def test_a_zombie_does_not_count(program, start):
+    async def play(loop, watching, told):
+        one = start()
+        await until(lambda: told and told[-1][1] == 1)
+        one.kill()  # nobody waits for it
+        await until(lambda: told[-1][1] == 0)
+        here = len(told)
+        await asyncio.sleep(0.6)
+        assert len(told) == here
+
+    on_the_loop(play, Pattern(name=program.name))
+
+
+def test_a_whole_command_line(program, start):
+    async def play(loop, watching, told):
+        start("600")
+        await until(lambda: told)
+        assert told[-1][1] == 0
+        start("600.0", "1")
+        await until(lambda: told[-1][1] == 1)
+
+    on_the_loop(play, Pattern(command_line=f"{program} 600.0 1"))
+
+
+def test_a_script_goes_by_its_own_name(tmp_path):
+    script = tmp_path / f"hs{os.getpid()}"
+    script.write_text("#!/bin/sh\nread line\n")
+    script.chmod(0o755)
+
+    async def play(loop, watching, told):
+        with subprocess.Popen([str(script)], stdin=subprocess.PIPE) as process:
+            await until(lambda: told and told[-1][1] == 1)
+            process.communicate()
+        await until(lambda: told[-1][1] == 0)
+
+    on_the_loop(play, Pattern(name=script.name))
+
+
+def test_a_process_that_becomes_another_program_is_noticed(program, tmp_path):
+    async def play(loop, watching, told):
+        shell = ["/bin/sh", "-c", f"sleep 0.7; exec {program} 600"]
+        with subprocess.Popen(shell) as process:
+            await until(lambda: told and told[-1][1] == 1)
+            process.kill()
+        await until(lambda: told[-1][1] == 0)
+
+    on_the_loop(play, Pattern(name=program.name))
+
+
+def test_an_old_process_has_its_turn_too(program, monkeypatch):
+    """On a node with thousands of processes not every old one is looked at in every walk."""
+    monkeypatch.setattr(processes, "_YOUNG_WALKS", 0)
+    monkeypatch.setattr(processes, "_OLD_PER_WALK", 40)
+    monkeypatch.setattr(processes, "SCAN_NS", 5_000_000)
+
+    async def play(loop, watching, told):
+        with subprocess.Popen(["/bin/sh", "-c", f"read line; exec {program} 600"], stdin=subprocess.PIPE) as process:
+            await until(lambda: told)
+            await asyncio.sleep(0.2)
+            assert process.stdin is not None
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            await until(lambda: told[-1][1] == 1)
+            process.kill()
+
+    on_the_loop(play, Pattern(name=program.name))
+
+
+def test_beyond_the_descriptors_a_death_is_seen_by_the_next_walk(program, start, monkeypatch):
+    monkeypatch.setattr(processes, "MAXIMUM_WATCHED", 1)
+
+    async def play(loop, watching, told):
+        both = [start(), start()]
+        await until(lambda: told and told[-1][1] == 2)
+        for process in both:
+            process.kill()
+            process.wait()
+        await until(lambda: told[-1][1] == 0)
+
+    on_the_loop(play, Pattern(name=program.name))
+
+
+def test_a_walk_never_keeps_the_loop_for_long(program, monkeypatch):
+    """Ten thousand processes, each of which takes its time to look at."""
+    monkeypatch.setattr(processes, "_process_ids", lambda: iter(range(1, 10_000)))
+    monkeypatch.setattr(processes, "_name_of", lambda _pid: (time.sleep(0.0001), [])[1:] and ("x", []))
+    slices = []
+
+    async def play(loop, watching, told):
+        carry_on = watching._next.callback
+
+        def timed(now_ns):
+            begin = time.thread_time_ns()
+            carry_on(now_ns)
+            slices.append((time.thread_time_ns() - begin) / 1e6)
+
+        watching._next.callback = timed
+        await until(lambda: len(slices) > 50)
+
+    on_the_loop(play, Pattern(name=program.name))
+    assert sorted(slices)[len(slices) // 2] < 2

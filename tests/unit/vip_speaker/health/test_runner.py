@@ -1,0 +1,202 @@
+"""The router's end of the checks process, against a real one and against hostile ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from vip_speaker.health import runner as module
+from vip_speaker.health.runner import Outcome, Request, Runner, Where
+from vip_speaker.router.loop import Loop
+
+from tests.peers import checkout_environment
+
+
+def request(kind="script", key="web/chk", timeout_ms=1000, **check) -> Request:
+    return Request(key=key, kind=kind, check=check, timeout_ms=timeout_ms, environment={})
+
+
+def on_the_loop(where: Where, play) -> None:
+    async def run() -> None:
+        loop = Loop()
+        runner = Runner(loop, where)
+        try:
+            await play(loop, runner)
+        finally:
+            runner.close()
+            loop.close()
+
+    asyncio.run(run())
+
+
+async def ask(loop: Loop, runner: Runner, what: Request, *, timeout_s: float = 20) -> Outcome:
+    """As a tracker does: again as long as there is no result."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            outcome = await ask_once(loop, runner, what)
+            if outcome.good is not None:
+                return outcome
+            await asyncio.sleep(0.05)
+
+
+async def ask_once(loop: Loop, runner: Runner, what: Request) -> Outcome:
+    answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    runner.run(what, lambda outcome: None if answered.done() else answered.set_result(outcome))
+    loop.rearm()
+    return await answered
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name, value in checkout_environment().items():
+        monkeypatch.setenv(name, value)
+
+
+def test_one_of_our_own_is_started_with_the_first_run_and_again_when_it_dies():
+    async def play(loop, runner):
+        assert runner._process is None
+        no_scripts = Outcome(good=False, reason="no scripts directory is configured (--scripts-dir)")
+        assert await ask(loop, runner, request(name="x")) == no_scripts
+        first = runner._process
+        first.send_signal(signal.SIGKILL)
+        assert await ask(loop, runner, request(name="x")) == no_scripts
+        assert runner._process is not first
+
+    on_the_loop(Where(), play)
+
+
+def test_one_that_hangs_is_replaced(monkeypatch):
+    monkeypatch.setattr(module, "_HUNG_AFTER_NS", 300_000_000)
+
+    async def play(loop, runner):
+        await ask(loop, runner, request(name="x"))
+        hung = runner._process
+        hung.send_signal(signal.SIGSTOP)
+        outcome = await ask_once(loop, runner, request(name="x", timeout_ms=100))
+        assert outcome == Outcome(good=None, reason="the checks process does not answer")
+        await ask(loop, runner, request(name="x"))
+        assert runner._process is not hung
+
+    on_the_loop(Where(), play)
+
+
+def test_a_program_that_serves_a_path():
+    with tempfile.TemporaryDirectory(prefix="checks-") as directory:
+        path = Path(directory) / "checks.sock"
+
+        async def play(loop, runner):
+            nobody = await ask_once(loop, runner, request(name="x"))
+            assert nobody.good is None
+            command = [sys.executable, "-m", "vip_speaker", "checks", "--socket", str(path)]
+            with subprocess.Popen(command) as program:
+                assert (await ask(loop, runner, request(name="x"))).good is False
+                assert path.stat().st_mode & 0o777 == 0o660
+                program.terminate()
+                assert program.wait(20) == 0
+            assert (await ask_once(loop, runner, request(name="x"))).good is None
+
+        on_the_loop(Where(socket=path), play)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b"[" * 4000,
+        b'{"id": "1", "good": true, "reason": "r"}',
+        b'{"id": 1, "good": 1, "reason": "r"}',
+        b'{"id": 1, "good": true, "reason": null}',
+        b'{"id": 77, "good": true, "reason": "of another run"}',
+    ],
+)
+def test_hostile_answers_are_none(answer):
+    outcome = played_by_a_stranger([answer, b'{"id": 1, "good": false, "reason": "the right one"}'])
+    assert outcome == Outcome(good=False, reason="the right one")
+
+
+def test_reasons_are_cut_and_cleaned():
+    long = json.dumps({"id": 1, "good": False, "reason": "a\n\x1b[31mb" + "x" * 3000}).encode()
+    reason = played_by_a_stranger([long]).reason
+    assert reason.startswith("a  [31mb")
+    assert len(reason) <= module.MAXIMUM_REASON
+
+
+def played_by_a_stranger(answers: list[bytes]) -> Outcome:
+    with tempfile.TemporaryDirectory(prefix="checks-") as directory:
+        path = Path(directory) / "checks.sock"
+        got: list[Outcome] = []
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(path))
+            listener.listen()
+
+            async def play(loop, runner):
+                runner._connect_now(0)
+                runner._wanted = True
+                runner._connect_now(0)
+                connection, _ = listener.accept()
+                with connection:
+                    asked = asyncio.ensure_future(ask_once(loop, runner, request(name="x")))
+                    await asyncio.sleep(0)
+                    connection.recv(65536)
+                    for answer in answers:
+                        connection.send(answer)
+                    async with asyncio.timeout(20):
+                        got.append(await asked)
+
+            on_the_loop(Where(socket=path), play)
+    return got[0]
+
+
+def test_one_who_does_not_read_keeps_nobody_waiting():
+    with tempfile.TemporaryDirectory(prefix="checks-") as directory:
+        path = Path(directory) / "checks.sock"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(path))
+            listener.listen()
+
+            async def play(loop, runner):
+                runner._wanted = True
+                runner._connect_now(0)
+                began = time.monotonic()
+                for _ in range(2000):
+                    runner.run(request(name="x" * 1000), lambda _outcome: None)
+                assert time.monotonic() - began < 5
+                assert runner.problem == "the checks process does not read what it is asked"
+
+            on_the_loop(Where(socket=path), play)
+
+
+def test_forgotten_answers_go_nowhere():
+    async def play(loop, runner):
+        number = runner.run(request(name="x"), lambda _outcome: pytest.fail("forgotten"))
+        runner.forget(number)
+        await ask(loop, runner, request(name="x", key="other"))
+
+    on_the_loop(Where(), play)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_it_has_no_right_and_goes_first_when_memory_ends():
+    async def play(loop, runner):
+        await ask(loop, runner, request(name="x"))
+        status = dict(
+            line.split(":\t", 1) for line in Path(f"/proc/{runner._process.pid}/status").read_text().splitlines()
+        )
+        assert "0" not in status["Uid"].split()
+        assert status["Groups"].split() in ([], ["65534"])
+        assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+        assert status["NoNewPrivs"] == "1"
+        assert Path(f"/proc/{runner._process.pid}/oom_score_adj").read_text().strip() == "500"
+
+    on_the_loop(Where(), play)

@@ -1,0 +1,344 @@
+"""Trackers on a virtual clock: what they make of what they are told, and how they are paced."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+from itertools import count
+
+import pytest
+from vip_api.model import Assignment, OnCordon, Track, VirtualAddress, VirtualIP, VirtualIPSpec
+from vip_api.model import Fact as AssignedFact
+from vip_speaker.health.files import Files
+from vip_speaker.health.monitor import KINDS, Health
+from vip_speaker.health.remote import PATIENCE_NS
+from vip_speaker.health.runner import Outcome
+from vip_speaker.health.tracker import Surroundings
+
+MS = 1_000_000
+
+
+class FakeProcesses:
+    def __init__(self):
+        self.watching = []
+
+    def watch(self, pattern, callback):
+        self.watching.append((pattern, callback))
+
+    def unwatch(self, pattern, callback):
+        self.watching.remove((pattern, callback))
+
+    def say(self, number):
+        for _, callback in list(self.watching):
+            callback(number)
+
+
+class FakeRunner:
+    def __init__(self):
+        self.problem = ""
+        self.asked = []
+        self.waiting = {}
+        self._numbers = count(1)
+
+    def run(self, request, callback):
+        number = next(self._numbers)
+        self.asked.append(request)
+        self.waiting[number] = callback
+        return number
+
+    def forget(self, number):
+        self.waiting.pop(number, None)
+
+    def answer(self, good, reason="r"):
+        for number in list(self.waiting):
+            self.waiting.pop(number)(Outcome(good=good, reason=reason))
+
+
+class World:
+    def __init__(self, loop, kernel):
+        self.loop, self.kernel = loop, kernel
+        self.processes, self.runner, self.files = FakeProcesses(), FakeRunner(), Files(loop)
+        around = Surroundings(
+            loop=loop,
+            kernel=kernel,
+            files=self.files,
+            processes=self.processes,
+            runner=self.runner,
+            role=lambda _name: "MASTER",
+        )
+        self.moved = []
+        self.health = Health(around, self.moved.append)
+
+    def follow(self, vip):
+        self.vip = vip
+        self.health.documents({vip.name: vip})
+        return self.assess()
+
+    def assess(self):
+        return self.health.assess(self.vip)
+
+    @property
+    def value(self):
+        return self.assess().contribution
+
+
+@pytest.fixture
+def world(loop, kernel):
+    world = World(loop, kernel)
+    yield world
+    world.health.close()
+    assert not world.processes.watching
+    assert not loop.readers
+    assert loop.others.next_at_ns() is None, "nothing is left to do"
+
+
+def vip(*tracks, facts=(), on_cordon=OnCordon.KEEP, assigned=False):
+    return VirtualIP(
+        name="web",
+        spec=VirtualIPSpec(
+            addresses=(VirtualAddress(ip=ip_address("192.0.2.1")),),
+            track=tracks,
+            virtual_router_id=51,
+            on_cordon=on_cordon,
+        ),
+        assignment=Assignment(priority=200, virtual_router_id=52, facts=tuple(facts)) if facts or assigned else None,
+    )
+
+
+def track(kind, weight=10, **check):
+    return Track(name="chk", kind=kind, check=tuple(check.items()), weight=weight)
+
+
+def script(weight=10, **check):
+    defaults = {"name": "s", "args": (), "interval": "1s", "rise": 1, "fall": 1, "initFail": False}
+    return track("script", weight, **(defaults | check))
+
+
+def test_every_kind_of_the_schema_has_a_tracker():
+    from vip_api.track import KINDS as SCHEMA
+
+    assert KINDS.keys() == SCHEMA.keys()
+
+
+# --- interface
+
+
+def test_an_interface_is_good_while_up_and_running(world, kernel):
+    from tests.unit.vip_speaker.health.conftest import FakeLink
+
+    assert world.follow(vip(track("interface", 0, name="ens9"))).fault == "chk: there is no ens9"
+    for link, fault in (
+        (FakeLink("ens9"), None),
+        (FakeLink("ens9", up=False), "chk: ens9 is down"),
+        (FakeLink("ens9", running=False), "chk: ens9 has no carrier"),
+    ):
+        kernel.named["ens9"] = link
+        world.assess()
+        world.loop.pass_ms(1500)
+        assert world.assess().fault == fault
+
+
+# --- process
+
+
+def test_a_process_has_to_reach_its_quorum(world):
+    assert world.follow(vip(track("process", name="httpd", quorum=2))).parts[0].reason == "not looked at yet"
+    for number, value, reason in ((2, 10, "httpd is running"), (1, 0, "httpd running 1 times, not 2")):
+        world.processes.say(number)
+        assert (world.value, world.assess().parts[0].reason) == (value, reason)
+        world.loop.pass_ms(1000)
+    world.processes.say(0)
+    assert world.assess().parts[0].reason == "httpd not running"
+
+
+def test_a_process_that_flaps_moves_the_priority_once_a_second(world):
+    world.follow(vip(track("process", name="httpd", quorum=1)))
+    world.processes.say(1)
+    changes, before = 0, world.value
+    for turn in range(50):  # ten times a second for five seconds
+        world.processes.say(turn % 2)
+        world.loop.pass_ms(100)
+        changes += world.value != before
+        before = world.value
+    assert 1 <= changes <= 6
+
+
+def test_a_process_of_weight_zero_that_dies_is_a_fault_at_once_whatever_was_before(world):
+    world.follow(vip(track("process", 0, name="httpd", quorum=1)))
+    world.processes.say(1)
+    world.processes.say(0)
+    assert world.assess().fault == "chk: httpd not running"
+    world.processes.say(1)
+    assert world.assess().fault, "good again is believed later"
+    world.loop.pass_ms(1000)
+    assert world.assess().fault is None
+    world.processes.say(0)
+    assert world.assess().fault, "bad is not"
+
+
+# --- file
+
+
+def test_a_file_follows_what_is_written_and_is_believed_empty_at_the_second_look(world, tmp_path):
+    path = tmp_path / "value"
+    path.write_text("10")
+    world.follow(vip(track("file", 1, path=str(path), exists=False)))
+    assert world.value == 10
+    path.write_text("")
+    world.loop.pass_ms(1010)  # no event: its turn every second
+    assert world.value == 10
+    world.loop.pass_ms(20)
+    assert world.value == 0
+    path.write_text("5000")
+    world.loop.pass_ms(2000)
+    assert world.value == 253
+    path.unlink()
+    world.loop.pass_ms(2000)
+    assert world.value == 0
+
+
+def test_inotify_tells_of_a_file_at_once(world, tmp_path):
+    path = tmp_path / "flag"
+    world.follow(vip(track("file", 10, path=str(path), exists=True)))
+    assert world.value == 0
+    path.touch()
+    (event,) = world.loop.readers.values()
+    event()
+    assert world.value == 10
+    assert world.moved == ["web"]
+
+
+def test_a_directory_may_come_later_and_go(world, tmp_path):
+    path = tmp_path / "later" / "flag"
+    world.follow(vip(track("file", 10, path=str(path), exists=True)))
+    path.parent.mkdir()
+    path.touch()
+    world.loop.pass_ms(250)
+    assert world.value == 10
+    path.unlink()
+    path.parent.rmdir()
+    (event,) = world.loop.readers.values()
+    event()
+    world.loop.pass_ms(1300)
+    assert world.value == 0
+
+
+# --- script, tcp, http
+
+
+def test_a_script_runs_every_interval_and_counts_by_rise_and_fall(world):
+    world.follow(vip(script(fall=3, rise=2)))
+    assert world.assess().parts[0].reason == "has not run yet"
+    for result, value in zip("ggbbgbbbgg", (10, 10, 10, 10, 10, 10, 10, 0, 0, 10), strict=True):
+        world.loop.pass_ms(1)
+        world.runner.answer(result == "g")
+        assert world.value == value
+        world.loop.pass_ms(998)
+    assert len(world.runner.asked) == 10
+    assert world.runner.asked[0].environment == {"VIP": "web", "VRID": "51", "STATE": "MASTER"}
+    assert world.runner.asked[0].timeout_ms == 1000
+
+
+def test_a_run_that_takes_long_is_not_started_twice(world):
+    world.follow(vip(script(interval="1s")))
+    world.loop.pass_ms(2500)
+    assert len(world.runner.asked) == 1
+    world.runner.answer(True)
+    world.loop.pass_ms(0)
+    assert len(world.runner.asked) == 2
+
+
+def test_init_fail(world):
+    assert world.follow(vip(script(0, initFail=True))).fault == "chk: has not run yet"
+    world.loop.pass_ms(1)
+    world.runner.answer(True)
+    assert world.assess().fault is None
+
+
+def test_weight_zero_waits_for_its_first_result(world):
+    assert world.follow(vip(script(0))).waiting == "chk: has not run yet"
+    world.loop.pass_ms(1)
+    world.runner.answer(False, "s ended with status 1")
+    assert (world.assess().waiting, world.assess().fault) == (None, "chk: s ended with status 1")
+
+
+def test_no_result_is_none_until_it_lasts(world):
+    world.follow(vip(script()))
+    world.loop.pass_ms(1)
+    world.runner.answer(True)
+    world.runner.problem = "the checks process has ended"
+    for _ in range((PATIENCE_NS // MS + 1900) // 200):
+        world.loop.pass_ms(200)
+        world.runner.answer(None)
+    assert world.value == 10
+    for _ in range(5):
+        world.loop.pass_ms(200)
+        world.runner.answer(None)
+    assert (world.value, world.assess().parts[0].reason) == (0, "no result: the checks process has ended")
+    world.loop.pass_ms(200)
+    world.runner.answer(True)
+    assert world.value == 10
+
+
+# --- node, pods, cordon
+
+
+def test_the_operators_facts(world):
+    assert world.follow(vip(track("pods", 0), assigned=True)).waiting == "chk: nothing heard from the operator"
+    fact = AssignedFact(name="chk", value=False, reason="0 of 1 pods ready")
+    assert world.follow(vip(track("pods", 0), facts=[fact])).fault == "chk: 0 of 1 pods ready"
+    stale = replace(fact, value=True, reason="", stale=True)
+    answer = world.follow(vip(track("pods"), facts=[stale]))
+    assert (answer.contribution, answer.parts[0].reason) == (10, "good (stale)")
+
+
+CORDONED = AssignedFact(name="cordoned", value=True, reason="the node is cordoned")
+
+
+@pytest.mark.parametrize(
+    ("policy", "value", "release"),
+    [
+        (OnCordon.KEEP, 0, None),
+        (OnCordon.DEMOTE, -253, None),
+        (OnCordon.RELEASE, 0, "the node is cordoned"),
+    ],
+)
+def test_cordon(world, policy, value, release):
+    answer = world.follow(vip(facts=[CORDONED], on_cordon=policy))
+    assert (answer.contribution, answer.release) == (value, release)
+    assert world.follow(vip(facts=[replace(CORDONED, value=False)], on_cordon=policy)).contribution == 0
+
+
+def test_demote_goes_below_everybody_whatever_other_checks_add(world):
+    world.follow(vip(script(253), facts=[CORDONED], on_cordon=OnCordon.DEMOTE))
+    world.loop.pass_ms(1)
+    world.runner.answer(True)
+    assert world.value == -253
+
+
+# --- documents
+
+
+def test_a_check_goes_on_when_its_entry_did_not_change(world):
+    world.follow(vip(script()))
+    world.loop.pass_ms(1)
+    world.runner.answer(True)
+    assert world.follow(replace(vip(script()), generation=2)).contribution == 10
+    assert world.follow(vip(script(fall=2))).parts[0].reason == "has not run yet"
+    assert world.follow(vip()).parts == ()
+    world.health.documents({})
+    assert world.loop.others.next_at_ns() is None
+
+
+def test_what_moved_is_logged_with_its_reason(world, caplog):
+    caplog.set_level("INFO")
+    world.follow(vip(track("process", name="httpd", quorum=1)))
+    world.processes.say(1)
+    world.assess()
+    world.loop.pass_ms(1000)
+    world.processes.say(0)
+    world.assess()
+    assert [record.getMessage() for record in caplog.records] == [
+        "chk: httpd is running: priority +10",
+        "chk: httpd not running: priority -10",
+    ]
