@@ -189,7 +189,7 @@ def test_a_script_that_fails_three_times_moves_the_vip(lan: Scene, tmp_path: Pat
         failed = time.time()
         flag.touch()
         lan.wait_holder(lan.second)
-        assert lan.capture.wait_advert(priority=200, since=failed).time - failed > 0.4, "not before the third failure"
+        assert lan.capture.wait_advert(priority=200, since=failed).time - failed > 0.3, "not before the third failure"
         reason = "check ended with status 3: web 51 MASTER says no"
         lan.eventually(lambda: parts(first)["chk"][0] == -10, "the state file follows")
         assert parts(first)["chk"][1] == reason

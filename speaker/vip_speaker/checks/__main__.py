@@ -55,7 +55,7 @@ def serve(*, socket_path: Path | None, fd: int | None, scripts_dir: Path | None)
 def _listen(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     path.unlink(missing_ok=True)
-    before = os.umask(0o117)  # the owner and the group that router and checks share
+    before = os.umask(0o111)  # a router without rights may not be the owner; `Server` asks the kernel who calls
     try:
         listener.bind(str(path))
     finally:

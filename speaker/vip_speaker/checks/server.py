@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
+import struct
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ _MAXIMUM_REQUEST_BYTES = 128 * 1024
 _MAXIMUM_RUNS = 256
 _MAXIMUM_CONNECTIONS = 4
 _MAXIMUM_REASON = 400
+_CREDENTIALS = struct.Struct("=iII")  # struct ucred: process, user, group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +71,7 @@ class Server:
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             connection, _ = listener.accept()
-            if len(self._connections) >= _MAXIMUM_CONNECTIONS:
+            if len(self._connections) >= _MAXIMUM_CONNECTIONS or not _may_ask(connection):
                 connection.close()
             else:
                 self._take(connection)
@@ -124,6 +127,12 @@ class Server:
         finally:
             del self._runs[key]
         _answer(connection, request["id"], result)
+
+
+def _may_ask(connection: socket.socket) -> bool:
+    """Root, which a router is, and who we are ourselves."""
+    _, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return user in (0, os.geteuid())
 
 
 def _answer(connection: socket.socket, number: int, result: Result) -> None:

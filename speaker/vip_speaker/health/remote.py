@@ -54,7 +54,7 @@ class RemoteTracker(Tracker):
             self.around.runner.forget(self._number)
 
     def _run_now(self, now_ns: int) -> None:
-        self._next_ns = max(self._next_ns + self._interval_ns, now_ns)
+        self._next_ns = now_ns + self._interval_ns  # never two starts closer than that, also after a stall
         assignment = self.vip.assignment
         vrid = self.vip.spec.virtual_router_id if assignment is None else assignment.virtual_router_id
         request = Request(

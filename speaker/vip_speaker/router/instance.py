@@ -442,6 +442,8 @@ class Instance:
     def _report(self, transition: Transition) -> None:
         self.counters["transitions"] += 1
         why = explain(transition)
+        if transition.after is Role.FAULT and self._fault is not None:
+            why = self._fault
         log.info("%s → %s, %s", transition.before, transition.after, why, extra={"vip": self.name})
         self.since = time.time()
         self._changed_ns = self._loop.now_ns()

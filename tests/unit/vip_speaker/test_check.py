@@ -29,6 +29,16 @@ def test_a_good_file(tmp_path):
     assert check(file) == (0, "2 VirtualIPs, nothing wrong\n")
 
 
+def test_a_warning_is_no_problem(tmp_path):
+    file = tmp_path / "web.yaml"
+    file.write_text(manifest(priority=255, track=[{"name": "web", "weight": 5, "process": {"name": "httpd"}}]))
+    assert check(file) == (
+        0,
+        "PATH: web: warning: spec.track: web: an owner's priority, 255, never changes: its weight does nothing\n"
+        "1 VirtualIP, nothing wrong\n",
+    )
+
+
 def test_every_problem_of_a_file(tmp_path):
     file = tmp_path / "web.yaml"
     file.write_text(

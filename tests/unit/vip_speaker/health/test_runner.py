@@ -89,6 +89,7 @@ def test_one_that_hangs_is_replaced(monkeypatch):
     on_the_loop(Where(), play)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be a stranger")
 def test_a_program_that_serves_a_path():
     with tempfile.TemporaryDirectory(prefix="checks-") as directory:
         path = Path(directory) / "checks.sock"
@@ -99,12 +100,23 @@ def test_a_program_that_serves_a_path():
             command = [sys.executable, "-m", "vip_speaker", "checks", "--socket", str(path)]
             with subprocess.Popen(command) as program:
                 assert (await ask(loop, runner, request(name="x"))).good is False
-                assert path.stat().st_mode & 0o777 == 0o660
+                assert path.stat().st_mode & 0o777 == 0o666
+                assert asked_by_a_stranger(path) == b"", "only root and the program's own user are answered"
                 program.terminate()
                 assert program.wait(20) == 0
             assert (await ask_once(loop, runner, request(name="x"))).good is None
 
         on_the_loop(Where(socket=path), play)
+
+
+def asked_by_a_stranger(path: Path) -> bytes:
+    """What a user that is neither root nor the program's own is answered: nothing, before it hangs up."""
+    path.parent.chmod(0o755)
+    ask = (
+        "import os,socket,sys; os.setuid(12345); s=socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET);"
+        "s.connect(sys.argv[1]); s.settimeout(20); sys.stdout.buffer.write(s.recv(99))"
+    )
+    return subprocess.run([sys.executable, "-c", ask, str(path)], stdout=subprocess.PIPE, check=True).stdout
 
 
 @pytest.mark.parametrize(
