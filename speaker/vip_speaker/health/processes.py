@@ -21,7 +21,7 @@ _SLICE_NS = 500_000
 """A slice ends after this long, whatever is left."""
 _PAUSE_NS = 2_000_000
 """Between slices, for everything else."""
-_OLD_PER_WALK = 64
+_OLD_PER_WALK = 32
 """How many of those seen before are looked at again: a process may become another program without a new number."""
 _YOUNG_WALKS = 8
 """For how many walks a new process is looked at every time: between fork and exec it bears its parent's name."""

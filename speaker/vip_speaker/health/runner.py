@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ class Runner:
         if not self._wanted:
             self._wanted = True
             self._loop.others.set(self._connect, now_ns)
-        sent = self._send(json.dumps({"id": number, **asdict(request)}, separators=(",", ":")).encode())
+        sent = self._send(_message(number, request))
         patience_ns = request.timeout_ms * _MS + _HUNG_AFTER_NS
         until_ns = max(now_ns + patience_ns, self._starting_until_ns) if sent else now_ns
         self._pending[number] = _Pending(callback=callback, until_ns=until_ns, sent=sent)
@@ -236,6 +236,18 @@ class Runner:
 
     def _await_answers(self) -> None:
         self._loop.others.set(self._hung, min((one.until_ns for one in self._pending.values()), default=None))
+
+
+def _message(number: int, request: Request) -> bytes:
+    message = {
+        "id": number,
+        "key": request.key,
+        "kind": request.kind,
+        "check": request.check,
+        "timeout_ms": request.timeout_ms,
+        "environment": request.environment,
+    }
+    return json.dumps(message, separators=(",", ":")).encode()
 
 
 def _parse(message: bytes) -> tuple[int, Outcome] | None:
