@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from tests.peers import KubeVrrp, VirtualRouter, descendants, manifest
-from tests.scene import V3, Scene
+from tests.scene import LETTING_GO_MS, V3, Scene
 
 
 def tracked(router: VirtualRouter, *entries: dict[str, Any]) -> dict[str, str]:
@@ -30,6 +30,11 @@ def tracked(router: VirtualRouter, *entries: dict[str, Any]) -> dict[str, str]:
 
 def ours(lan: Scene, router: VirtualRouter, *entries: dict[str, Any], **options: Any) -> KubeVrrp:
     return lan.ours(lan.first, router, manifests=tracked(router, *entries), **options)
+
+
+def never_two(lan: Scene) -> None:
+    """keepalived is deposed in these tests too, and answers, 5 ms apart, until it has let go."""
+    lan.never_two(doubles=LETTING_GO_MS // 5)
 
 
 def effective(router: KubeVrrp, priority: int) -> bool:
@@ -79,7 +84,7 @@ def test_an_interface_that_goes_down_moves_the_vip_and_back(lan: Scene) -> None:
         time.sleep(0.3)
     assert warm.lost == 0
     assert lan.capture.adverts(priority=205), "the lower priority was on the wire"
-    lan.never_two()
+    never_two(lan)
 
 
 def test_a_file_moves_the_vip_by_its_number(lan: Scene, tmp_path: Path) -> None:
@@ -99,7 +104,7 @@ def test_a_file_moves_the_vip_by_its_number(lan: Scene, tmp_path: Path) -> None:
     assert warm.lost == 0
     assert lan.capture.wait_advert(priority=205, since=written).time - written < 0.5
     lan.eventually(lambda: effective(first, 200), "the state file follows")
-    lan.never_two()
+    never_two(lan)
 
 
 def test_a_process_that_dies_moves_the_vip_at_once(lan: Scene, program: Path) -> None:
@@ -126,7 +131,7 @@ def test_a_process_that_dies_moves_the_vip_at_once(lan: Scene, program: Path) ->
     with running(program):
         lan.wait_holder(lan.first)
         lan.capture.wait_advert(priority=210, since=killed)
-    lan.never_two()
+    never_two(lan)
 
 
 def test_a_demotion_with_nobody_better_moves_nothing(lan: Scene, program: Path) -> None:
@@ -164,7 +169,7 @@ def test_two_checks_of_weight_zero_and_one_recovers(lan: Scene, tmp_path: Path) 
     assert first.document()["state"] == "FAULT"
     files[1].touch()
     lan.wait_holder(lan.first)
-    lan.never_two()
+    never_two(lan)
 
 
 def script(directory: Path, name: str, text: str) -> Path:
@@ -195,7 +200,7 @@ def test_a_script_that_fails_three_times_moves_the_vip(lan: Scene, tmp_path: Pat
         assert parts(first)["chk"][1] == reason
         flag.unlink()
         lan.wait_holder(lan.first)
-        lan.never_two()
+        never_two(lan)
 
 
 def test_a_script_of_weight_zero_holds_out_until_its_first_result(lan: Scene) -> None:
@@ -309,3 +314,30 @@ def test_scripts_run_without_any_right(lan: Scene) -> None:
     assert int(effective_set, 16) == 0
     assert int(bounding, 16) == 0
     assert no_new == "1"
+
+
+@pytest.mark.parametrize(("policy", "state"), [("Demote", "BACKUP"), ("Release", "INIT")])
+def test_a_cordoned_node_gives_up_the_vip_by_its_policy(lan: Scene, policy: str, state: str) -> None:
+    """What the agent writes when the operator's facts change."""
+
+    def document(cordoned: bool) -> str:
+        written = yaml.safe_load(manifest(V3))
+        written["spec"] |= {"onCordon": policy}
+        facts = [{"name": "cordoned", "value": cordoned, "reason": "node first is cordoned"}]
+        assignment = {"priority": 254, "virtualRouterID": 51, "facts": facts}
+        return yaml.safe_dump(written | {"assignment": assignment})
+
+    lan.peer("keepalived", lan.second, V3.with_(priority=200)).start()
+    lan.wait_holder(lan.second)
+    first = lan.ours(lan.first, V3, manifests={"web": document(False)})
+    lan.wait_holder(lan.first)
+    with lan.probe() as warm:
+        time.sleep(0.3)
+        new = first.config / ".web.new"
+        new.write_text(document(True))
+        new.rename(first.config / "web.yaml")
+        lan.wait_holder(lan.second)
+        lan.eventually(lambda: first.document().get("state") == state, f"{state} follows")
+        time.sleep(0.3)
+    assert warm.lost == 0
+    never_two(lan)

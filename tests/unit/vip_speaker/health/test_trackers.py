@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from itertools import count
 
 import pytest
-from vip_api.model import Assignment, OnCordon, Track, VirtualAddress, VirtualIP, VirtualIPSpec
+from vip_api.model import Assignment, OnCordon, Peer, Track, VirtualAddress, VirtualIP, VirtualIPSpec
 from vip_api.model import Fact as AssignedFact
 from vip_speaker.health.files import Files
 from vip_speaker.health.monitor import KINDS, Health
@@ -328,6 +328,16 @@ def test_a_check_goes_on_when_its_entry_did_not_change(world):
     assert world.follow(vip()).parts == ()
     world.health.documents({})
     assert world.loop.others.next_at_ns() is None
+
+
+def test_a_weight_that_moves_nothing_is_warned_of_once(world, caplog):
+    other = Peer(node="node-b", priority=200)
+    document = vip(track("process", name="httpd", quorum=1), assigned=True)
+    document = replace(document, assignment=replace(document.assignment, priority=210, peers=(other,)))
+    world.follow(document)
+    world.follow(replace(document, generation=2))
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "not below the 210 of node-b" in warning
 
 
 def test_what_moved_is_logged_with_its_reason(world, caplog):
