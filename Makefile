@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PEER ?= kube-vrrp
 
-.PHONY: help setup lab demo demo-down images test lint bench format lock generate
+.PHONY: help setup lab demo demo-down images test lint bench bench-cluster format lock generate
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -39,6 +39,9 @@ format: setup ## ruff format and fix
 
 bench: setup ## figures side by side with keepalived, in one run
 	@$(BIN)/python -m benchmarks
+
+bench-cluster: setup ## figures of the whole on a test cluster: from kubectl apply to an answer, status, writes, memory, a cut
+	@$(BIN)/python -m benchmarks cluster
 
 generate: setup ## write crds/virtualip.yaml, and the chart's copy, from vip_api.schema
 	@$(BIN)/python -m vip_api.schema > crds/virtualip.yaml

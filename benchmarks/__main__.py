@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print tables, and write JSON on demand."""
+"""`python -m benchmarks`: measure, print tables, and write JSON on demand. `cluster` is measured where it is named."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import moves, silence, steadiness
+from benchmarks import cluster_tables, moves, silence, steadiness
+from benchmarks.tables import Table, show
 
 OURS, THEIRS = "kube-vrrp", "keepalived"
-Table = tuple[str, list[str], list[list[str]]]
 
 
 class Run:
@@ -163,20 +163,14 @@ class Run:
 
 
 PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "cost")
-
-
-def show(table: Table) -> None:
-    """Print one table, columns aligned."""
-    title, head, rows = table
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    print(f"\n{title}")
-    for row in (head, ["-" * width for width in widths], *rows):
-        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), flush=True)
+CLUSTER = "cluster"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description="Figures side by side with keepalived, in one run.")
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="what to measure; all of it unless named")
+    parser.add_argument(
+        "parts", nargs="*", choices=[*PARTS, CLUSTER, []], help="what to measure; all but cluster unless named"
+    )
     parser.add_argument("--quick", action="store_true", help="one round of everything")
     parser.add_argument(
         "--noise", action="store_true", help="keepalived against itself: what a difference of nothing looks like"
@@ -189,7 +183,10 @@ def main() -> int:
     run = Run((THEIRS, THEIRS) if options.noise else (OURS, THEIRS), quick=options.quick)
     began = time.monotonic()
     for part in options.parts or PARTS:
-        show(getattr(run, part)())
+        if part == CLUSTER:
+            cluster_tables.measure(run.results, quick=options.quick)
+        else:
+            show(getattr(run, part)())
     print(f"\n{time.monotonic() - began:.0f} s; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the end")
     if options.json:
         options.json.write_text(json.dumps(run.results, indent=1) + "\n")
