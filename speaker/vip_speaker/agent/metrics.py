@@ -18,6 +18,21 @@ from vip_speaker.statefile import NoStateDirectoryError, StateDirectory
 
 STATES = ("INIT", "BACKUP", "MASTER", "FAULT")
 
+COUNTERS = {
+    "kube_vrrp_transitions": "Changes of the VirtualIP's state on this node.",
+    "kube_vrrp_adverts_sent": "Advertisements of the virtual router that this node sent.",
+    "kube_vrrp_adverts_failed": "Advertisements that the kernel refused to send.",
+    "kube_vrrp_adverts_received": "Advertisements of the virtual router that this node heard and accepted.",
+    "kube_vrrp_announcements_seen": "ARP and neighbour announcements of others that named an address of the VirtualIP.",
+    "kube_vrrp_addresses_restored": "Addresses put back after somebody else had removed them from the link.",
+    "kube_vrrp_notes": "Oddities worth a look that change no state, by kind.",
+    "kube_vrrp_link_packets_sent": "Packets that the router sent on the link.",
+    "kube_vrrp_link_adverts_received": "VRRP packets that the router read from the link, whatever became of them.",
+    "kube_vrrp_link_discarded": "VRRP packets discarded, by the rule of RFC 9568 section 7.1 that they break.",
+    "kube_vrrp_link_remarks": "VRRP packets accepted although something about them is odd, by what it is.",
+}
+"""What each counter of the router means. One that is not here is shown under its name."""
+
 
 class NodeCollector(Collector):
     """Everything about one node."""
@@ -104,7 +119,8 @@ class NodeCollector(Collector):
                 return
             name = f"{prefix}_{key}"
             if name not in families:
-                families[name] = CounterMetricFamily(name, f"{key.replace('_', ' ').capitalize()}.", labels=labels)
+                meaning = COUNTERS.get(name, f"{key.replace('_', ' ').capitalize()}.")
+                families[name] = CounterMetricFamily(name, meaning, labels=labels)
             families[name].add_metric(values, number)
 
         for name, fields in sorted(objects.items()):
