@@ -88,6 +88,24 @@ def build() -> Path:
         return _build()
 
 
+def build_helm() -> Path:
+    """Helm alone, for whoever only renders the chart."""
+    with locked("binaries"):
+        folder = CACHE / "bin"
+        folder.mkdir(parents=True, exist_ok=True)
+        return _build_helm(folder)
+
+
+def _build_helm(folder: Path) -> Path:
+    helm = folder / f"helm-{HELM_VERSION}"
+    if not helm.exists():
+        say(f"building Helm {HELM_VERSION}")
+        _go("Helm", find_go(), "install", "-trimpath", "-ldflags", "-s -w", f"helm.sh/helm/v4/cmd/helm@{HELM_VERSION}",
+            GOBIN=str(folder / "part"))  # fmt: skip
+        (folder / "part" / "helm").rename(helm)
+    return helm
+
+
 def _build() -> Path:
     version = kubernetes_version()
     digest = hashlib.sha256(_linker_flags(version).encode())
@@ -95,18 +113,13 @@ def _build() -> Path:
         digest.update((SOURCES / name).read_bytes())
     folder = CACHE / "bin"
     target = folder / f"kubernetes-{version}-{digest.hexdigest()[:12]}"
-    helm = folder / f"helm-{HELM_VERSION}"
     folder.mkdir(parents=True, exist_ok=True)
     if not target.exists():
         say(f"building Kubernetes {version} into .cache/bin (several minutes the first time, then kept)")
         part = folder / "building"
         _go("Kubernetes", find_go(), "build", "-trimpath", "-ldflags", _linker_flags(version), "-o", str(part), ".")
         part.rename(target)
-    if not helm.exists():
-        say(f"building Helm {HELM_VERSION}")
-        _go("Helm", find_go(), "install", "-trimpath", "-ldflags", "-s -w", f"helm.sh/helm/v4/cmd/helm@{HELM_VERSION}",
-            GOBIN=str(folder / "part"))  # fmt: skip
-        (folder / "part" / "helm").rename(helm)
+    helm = _build_helm(folder)
     for link, file in [*((name, target) for name in COMPONENTS), ("helm", helm)]:
         path = folder / link
         if not path.is_symlink() or path.readlink() != Path(file.name):

@@ -4,23 +4,23 @@ import json
 import os
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.cluster.embedded.binaries import build_helm
+
 REPOSITORY = Path(__file__).parents[3]
 CHART = REPOSITORY / "charts" / "kube-vrrp"
 
 
+@cache
 def helm() -> str:
-    """helm of the cache (the test cluster puts it there) or of the PATH."""
-    cached = REPOSITORY / ".cache" / "bin" / "helm"
-    found = str(cached) if cached.exists() else shutil.which("helm")
-    if found is None:
-        pytest.skip("helm is neither in .cache/bin nor on PATH")
-    return found
+    """The helm of the PATH, else the one that the test cluster builds and keeps in .cache/bin."""
+    return shutil.which("helm") or str(build_helm())
 
 
 def run(*arguments: str, values: dict[str, Any] | None = None, ok: bool = True) -> str:
