@@ -24,7 +24,7 @@ demo-down: setup ## remove what `make demo` left running
 images: setup ## build the images of operator and speaker into .cache/images (with buildah; or use any other builder)
 	@$(BIN)/python -m tests.cluster.embedded.builder
 
-test: setup lint ## everything that is checked: lint, unit, simulation, conformance, interop
+test: setup lint ## everything that is checked: lint, unit, simulation, conformance, interop, a real Kubernetes
 	@$(BIN)/python -m pytest
 
 lint: setup ## ruff, mypy strict, import-linter
