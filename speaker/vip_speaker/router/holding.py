@@ -109,7 +109,7 @@ class Holding:
         self._complain("; ".join(str(failure.error) for failure in failures) or self._missing_place())
 
     def _missing_place(self) -> str:
-        return "" if self.stands else "a link of its virtual MAC is gone"
+        return "" if self.stands else "the link that they go on is gone"
 
     def _complain(self, problem: str) -> None:
         if problem and problem != self.problem:
