@@ -44,7 +44,7 @@ class Holders:
         self.hosts = list(hosts)
         self.changes: list[Change] = []
         self._links: dict[tuple[str, int], bool] = {}
-        self._addresses: set[tuple[str, int]] = set()
+        self._addresses: set[tuple[str, int, int]] = set()  # host, link, prefix length: IPv4 may be there twice
         self._stop = threading.Event()
 
     def __enter__(self) -> Self:
@@ -94,12 +94,13 @@ class Holders:
             up = flags & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP
             self._links[host, index] = kind == RTM_NEWLINK and up
         elif kind in (RTM_NEWADDR, RTM_DELADDR):
-            (index,) = struct.unpack_from("=4xI", body)
+            prefix_length, index = struct.unpack_from("=xB2xI", body)
             if self.address.packed in _attributes(body[8:], IFA_LOCAL, IFA_ADDRESS):
-                (self._addresses.add if kind == RTM_NEWADDR else self._addresses.discard)((host, index))
+                key = host, index, prefix_length
+                (self._addresses.add if kind == RTM_NEWADDR else self._addresses.discard)(key)
 
     def _record(self) -> None:
-        now = frozenset(host for host, index in self._addresses if self._links.get((host, index)))
+        now = frozenset(host for host, index, _ in self._addresses if self._links.get((host, index)))
         if not self.changes or self.changes[-1].holders != now:
             self.changes.append(Change(time.monotonic_ns(), now))
 
