@@ -48,7 +48,7 @@ from vip_speaker.kernel.readiness import lookup, wait_until_local
 from vip_speaker.kernel.record import Record, leftovers
 from vip_speaker.kernel.renewal import Renewal, Renewer
 from vip_speaker.kernel.silence import Silence
-from vip_speaker.kernel.virtual_mac import VirtualMacs, is_virtual
+from vip_speaker.kernel.virtual_mac import PROMOTE_SECONDARIES, VirtualMacs, is_virtual, settings_message
 
 _GROUPS = (1, 5, 9)  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
@@ -91,6 +91,7 @@ class Kernel:
         self._sole = claim_namespace()
         self._silence = Silence()
         self._virtual_macs = VirtualMacs(requests)
+        self._promoting: set[int] = set()  # links whose secondary addresses outlive their primary
         self._table = LinkTable()
         self._held: dict[Key, _Holding] = {}
         self._own: frozenset[IPAddress] | None = frozenset()  # the addresses of `_held`; None: to be collected anew
@@ -189,7 +190,8 @@ class Kernel:
         """Do ahead of a promotion what takes 0.1 ms per address: encode what `add`, `renew`, `remove`, `silence`
         will send.
         """
-        addresses = []
+        assigned, addresses = tuple(assigned), []
+        self._keep_secondaries(assigned)
         for one in assigned:
             requests_for.renewal(one, lifetime_s)
             requests_for.removal(one)
@@ -212,6 +214,7 @@ class Kernel:
             else:
                 wanted.append(one)
         self._virtual_macs_up({one.ifindex for one in wanted})
+        self._keep_secondaries(wanted)
         messages = [
             requests_for.renewal(one, lifetime_s)
             if key_of(one.ifindex, one.ip, one.prefix_length) in self._held
@@ -312,6 +315,17 @@ class Kernel:
         were.
         """
         return self._virtual_macs.removal_requests()
+
+    def _keep_secondaries(self, assigned: Iterable[Assigned]) -> None:
+        """The node's own addresses must outlive ours: one that is given to the node in a subnet where a VIP was first
+        is secondary to it, and would go with it, whoever removes it.
+
+        The setting stays: systemd has it on every link, and the guard's removals and the kernel's own need it too.
+        """
+        wide = {one.ifindex for one in assigned if one.ip.version == 4 and one.prefix_length < one.ip.max_prefixlen}
+        for ifindex in (wide & self._table.keys()) - self._promoting:
+            self._promoting.add(ifindex)
+            self._requests.send([settings_message(ifindex, {PROMOTE_SECONDARIES: 1})])
 
     def _virtual_macs_up(self, ifindexes: set[int]) -> None:
         for ifindex in ifindexes & self._virtual_macs.ifindexes & self._table.keys():
@@ -457,6 +471,7 @@ class Kernel:
 
     def _forget_link(self, ifindex: int) -> None:
         self._virtual_macs.forget(ifindex)
+        self._promoting.discard(ifindex)
         for key in [key for key in self._held if key[0] == ifindex]:
             del self._held[key]
             self._own = None

@@ -23,8 +23,13 @@ _ADDRESS_GENERATION_NONE = 1
 _NAME = re.compile(r"kv([46])-(\d+)-(\d+)")
 
 # Numbers of the IPv4 settings of a link, linux/ip.h.
-RP_FILTER, ARP_ANNOUNCE, ARP_IGNORE = 8, 18, 19
-_FIELD_OF = {RP_FILTER: "rp_filter", ARP_ANNOUNCE: "arp_announce", ARP_IGNORE: "arp_ignore"}
+RP_FILTER, ARP_ANNOUNCE, ARP_IGNORE, PROMOTE_SECONDARIES = 8, 18, 19, 20
+_FIELD_OF = {
+    RP_FILTER: "rp_filter",
+    ARP_ANNOUNCE: "arp_announce",
+    ARP_IGNORE: "arp_ignore",
+    PROMOTE_SECONDARIES: "promote_secondaries",
+}
 
 # The link that carries the MAC answers for its own addresses only. Loose reverse path filtering (2): the way back leads
 # through the parent, and the kernel takes the larger of this and `all`, so 0 would not undo a strict `all`.
@@ -148,7 +153,7 @@ class VirtualMacs:
     def removal_requests(self) -> list[bytes]:
         """The requests that delete all links and restore their parents, wanting no answer (last will)."""
         links = [_delete_link(ifindex) for ifindex in sorted(self.ifindexes)]
-        return links + [_settings_message(parent, settings) for parent, settings in self._before.items()]
+        return links + [settings_message(parent, settings) for parent, settings in self._before.items()]
 
     def sweep(self) -> list[str]:
         """Delete links that an earlier router left behind; their names. For a start with no other router in the
@@ -173,7 +178,7 @@ class VirtualMacs:
         return {number: values[name] for number, name in _FIELD_OF.items()} if values is not None else {}
 
     def _set(self, link: Link, settings: dict[int, int], *ipv6: tuple[str, int]) -> None:
-        self._do(f"cannot change the settings of {link.name}", _settings_message(link.ifindex, settings, *ipv6))
+        self._do(f"cannot change the settings of {link.name}", settings_message(link.ifindex, settings, *ipv6))
 
     def _delete(self, ifindex: int, name: str) -> None:
         try:
@@ -195,7 +200,8 @@ def _delete_link(ifindex: int) -> bytes:
     return codec.encode(codec.ifinfmsg, RTM_DELLINK, NLM_F_REQUEST, {"index": ifindex})
 
 
-def _settings_message(ifindex: int, settings: dict[int, int], *ipv6: tuple[str, int]) -> bytes:
+def settings_message(ifindex: int, settings: dict[int, int], *ipv6: tuple[str, int]) -> bytes:
+    """The request that gives a link these IPv4 settings, by number; and IPv6 attributes by name."""
     values = {"attrs": [(_FIELD_OF[number], value) for number, value in settings.items()]}
     families: list[tuple[str, Any]] = [("AF_INET", {"attrs": [("IFLA_INET_CONF", values)]})]
     if ipv6:
