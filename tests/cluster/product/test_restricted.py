@@ -1,4 +1,4 @@
-"""What of the chart a namespace that enforces the restricted pod security profile takes: judged by the API server's admission."""
+"""What of the chart a namespace takes that enforces the restricted pod security profile, by the API server's admission."""
 
 import secrets
 
@@ -44,10 +44,8 @@ def test_operator_and_jobs_are_taken_and_speakers_are_not(cluster, strict_namesp
         "DaemonSet kube-vrrp-speaker",
     }  # fmt: skip
     for name, spec in found.items():
-        # a priority class of the system is refused outside kube-system by quota alone, not by pod security
-        pod = {
-            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tried", "namespace": strict_namespace}, "spec": spec,
-        }  # fmt: skip
+        metadata = {"name": "tried", "namespace": strict_namespace}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
         create = ("create", "--dry-run=server", "-f", "-")
         if name.startswith("DaemonSet"):
             with pytest.raises(CommandFailedError, match="violates PodSecurity"):
