@@ -1,4 +1,4 @@
-"""What of the chart a namespace takes that enforces the restricted pod security profile, by the API server's admission."""
+"""What of the chart a namespace takes that enforces the restricted profile, by the admission of the API server."""
 
 import secrets
 
