@@ -56,7 +56,7 @@ def installed() -> Iterator[tuple[Installation, First]]:
         yield installation, taken
 
 
-def calm(patience_s: float = 120) -> float:
+def calm(patience_s: float = 30) -> float:
     """Wait until the machine is quiet, at most `patience_s`; the load then. Its own start makes a cluster busy."""
     end = time.monotonic() + patience_s
     while (load := os.getloadavg()[0]) >= QUIET_LOAD and time.monotonic() < end:
@@ -154,7 +154,7 @@ def shown(installation: Installation, name: str) -> list[Shown]:
         with StatusWatch(cluster, name) as watch:
             if event == "link put back":
                 cluster.restore_link(best)
-                installation.settled(name)
+                wait_for(lambda: installation.master(name) == best, what="it is master again", timeout=90, poll=0.2)
                 now = best
             else:
                 cluster.cut_link(best)
@@ -164,7 +164,7 @@ def shown(installation: Installation, name: str) -> list[Shown]:
                 now = installation.master(name)
                 time.sleep(2)
             time.sleep(0.5)
-        watch.seen = [(at, status) for at, status in watch.seen[1:]]
+        watch.seen = watch.seen[1:]  # the first is how it was before
         found.append(
             Shown(event=event, delay_ms=1000 * watch.delay_of_master(now), operators_on_cut_node=here, load=load)
         )

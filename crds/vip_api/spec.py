@@ -203,9 +203,9 @@ _FIELDS: dict[str, Field] = {
     "addresses": ADDRESSES,
     "interfaces": INTERFACES,
     "virtualRouterID": Integer(
-        description="The VRID, 1 to 255, which has to be unique on the link. Without it the operator takes "
-        "a free one; routers "
-        "outside the cluster that are to take part need the same.",
+        description="The VRID, 1 to 255: the number by which the routers of this VIP know each other, unique on the "
+        "link. Without it the operator takes a free one, once it has listened for 3 s; routers outside the cluster "
+        "that are to take part need the same.",
         minimum=1,
         maximum=255,
     ),
@@ -226,15 +226,17 @@ _FIELDS: dict[str, Field] = {
         rules=(DURATION_RULE,),
     ),
     "priority": Integer(
-        description="The highest priority, 1 to 255; the nodes count down from it. 255 is the owner of the "
-        "addresses, which only "
-        "one node can be. Without it the operator derives it.",
+        description="The highest priority, 1 to 255; the nodes count down from it, each with its own. The node with "
+        "the highest is MASTER while it is well, the next one takes over. 255 is the owner of the addresses, which "
+        "only one node can be. Without it the operator derives it (254).",
         minimum=1,
         maximum=255,
     ),
     "priorities": PRIORITIES,
     "preempt": Flag(
-        description="Whether a router with a higher priority takes over from a running MASTER.", default=True
+        description="Whether a router with a higher priority takes over from a running MASTER: with true a repaired "
+        "node takes the VIP back, with false it stays where it is.",
+        default=True,
     ),
     "preemptDelay": duration(
         "How long a router with a higher priority waits before it does.",
@@ -247,9 +249,15 @@ _FIELDS: dict[str, Field] = {
         "Labels of the nodes that may take part; without it every node that has the link.",
         only=Reader.CLUSTER,
     ),
-    "maxNodes": Integer(description="How many of these nodes take part.", minimum=1, maximum=MAX_NODES, default=8),
+    "maxNodes": Integer(
+        description="How many of these nodes take part; the first is MASTER, the others stand by.",
+        minimum=1,
+        maximum=MAX_NODES,
+        default=8,
+    ),
     "transport": Text(
-        description="Multicast, or Unicast to each of the other nodes for networks that drop multicast.",
+        description="How advertisements are sent: Multicast, or Unicast to each of the other nodes, for networks that "
+        "drop multicast.",
         max_length=16,
         choices=("Multicast", "Unicast"),
         default="Multicast",

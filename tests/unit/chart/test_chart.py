@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -118,19 +119,70 @@ def test_the_schema_refuses_what_it_does_not_know(values):
     assert "values don't meet the specifications" in run("template", "rel", str(CHART), values=values, ok=False)
 
 
-def test_every_value_is_in_the_schema_and_in_the_readme():
-    schema = json.loads((CHART / "values.schema.json").read_text())
+def leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The paths of all values that are no mappings with keys of ours."""
+    return [
+        leaf
+        for key, value in values.items()
+        for leaf in (leaves(value, (*path, key)) if isinstance(value, dict) and value else [(*path, key)])
+    ]
+
+
+def documented() -> set[str]:
+    """Every key that the README's table names; `a.{b, c}` and `.b` after `a.x` are written out."""
+    keys: set[str] = set()
+    for row in re.findall(r"^\| (`.*) \|$", (CHART / "README.md").read_text(), re.M):
+        cells = row.split(" | ")
+        named = re.findall(r"`([^`]+)`", cells[0])
+        inner = re.findall(r"`([^`]+)`", cells[1]) if any(name.endswith(".*") for name in named) else []
+        for name in named:
+            full = named[0].rpartition(".")[0] + name if name.startswith(".") else name
+            below = [part for text in inner for part in spelled_out(text)]
+            keys |= {full.removesuffix("*") + part for part in below} if full.endswith(".*") else {full}
+    return keys
+
+
+def spelled_out(text: str) -> list[str]:
+    head, brace, rest = text.partition("{")
+    return [head + part.strip() for part in rest.rstrip("}").split(",")] if brace else [text]
+
+
+#: Written as they are in Kubernetes; the README names where they go.
+OF_KUBERNETES = ("resources", "securityContext", "livenessProbe", "readinessProbe", "updateStrategy")
+
+
+def shortened(path: tuple[str, ...]) -> str:
+    """Without what lies inside a field of Kubernetes."""
+    for number, key in enumerate(path):
+        if key in OF_KUBERNETES:
+            return ".".join(path[: number + 1])
+    return ".".join(path)
+
+
+def test_every_value_is_in_the_readmes_table_and_every_row_is_a_value():
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    readme = (CHART / "README.md").read_text()
+    existing = {shortened(path) for path in leaves(values)}
+    listed = {shortened(tuple(key.split("."))) for key in documented()}
+    assert existing == listed
 
-    def walk(node: Any, properties: dict[str, Any], path: str) -> None:
-        for key, value in node.items():
-            assert key in properties, f"{path}{key}"
-            assert key in readme, f"{path}{key} is not in the README"
-            if isinstance(value, dict) and "properties" in properties[key] and not path:
-                walk(value, properties[key]["properties"], f"{key}.")
 
-    walk(values, schema["properties"], "")
+def test_the_schema_knows_every_value_and_is_strict_wherever_keys_are_ours():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def strict(node: dict[str, Any], path: str) -> None:
+        if "properties" in node:
+            assert node.get("additionalProperties") is False, path
+            for key, value in node["properties"].items():
+                strict(value, f"{path}.{key}")
+
+    strict(schema, "values")
+    for path in leaves(yaml.safe_load((CHART / "values.yaml").read_text())):
+        node = schema
+        for key in path:
+            if "properties" not in node:
+                break
+            assert key in node["properties"], path
+            node = node["properties"][key]
 
 
 def test_the_crd_is_the_repositorys_and_is_kept():
@@ -156,6 +208,9 @@ def test_the_router_has_two_capabilities_and_no_token():
     assert pod["automountServiceAccountToken"] is False
     assert "token" not in [m["name"] for m in router["volumeMounts"]]
     assert "token" in [m["name"] for m in agent["volumeMounts"]]
+    (token,) = [v["projected"]["sources"][0] for v in pod["volumes"] if v["name"] == "token"]
+    # 3607 s is what the API server takes for an old client's wish and extends to a year
+    assert token["serviceAccountToken"]["expirationSeconds"] == 3600
     assert not any(p.get("hostPID") or p.get("hostIPC") for p in (pod,))
     assert pod["hostNetwork"] is True
     assert pod["priorityClassName"] == "system-node-critical"

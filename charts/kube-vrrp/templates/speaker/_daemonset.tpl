@@ -137,7 +137,8 @@ spec:
             sources:
               - serviceAccountToken:
                   path: token
-                  expirationSeconds: 3607
+                  # 3607, the usual number, has the API server hand out a token that lives for a year
+                  expirationSeconds: 3600
               - configMap:
                   name: kube-root-ca.crt
                   items:
