@@ -140,7 +140,10 @@ def _why_no_master(s: Situation) -> tuple[str, str]:
             "all 255 virtual router IDs are in use on the link; free one, or set virtualRouterID",
         )
     if s.vrid.listening:
-        return "Listening", "the speakers listen which virtual router IDs are taken on the link"
+        return "Listening", (
+            "the speakers listen for 3 s which virtual router IDs are taken on the link; "
+            "if this stays, see whether the operator runs"
+        )
     if not any(s.world.reporting(n) for n in s.assigned):
         return "Unreported", "no node that takes part is reporting"
     reports = [e.report for n in s.assigned if (e := s.vip.entries.get(n)) and e.report]
