@@ -46,20 +46,22 @@ def plan(world: World) -> Plan:
     rechecks = [rollout.recheck_after_s]
     for vip in world.vips:
         assignment = assignments[vip.name]
+        prunings = _prunings(vip, assignment.priorities, world)
+        seen = _without(vip, {p.node for p in prunings})
         situation = Situation(
-            vip=vip,
+            vip=seen,
             world=world,
             refusal=refused.get(vip.name),
             assigned=assignment.priorities,
             unplaced=assignment.unplaced,
             vrid=decisions[vip.name],
-            masters=masters(vip),
+            masters=masters(seen),
             eligible=sum(admitted(n, vip.spec, world) for n in world.nodes) if vip.spec else 0,
             stalled=rollout.stalled if rollout.stalled_nodes & assignment.priorities.keys() else None,
         )
         if (status := _status(situation)) is not None:
             changes.append(status)
-        changes.extend(_prunings(vip, assignment.priorities, world))
+        changes.extend(prunings)
         rechecks.append(LISTENING_RECHECK_S if situation.vrid.listening and assignment.priorities else None)
         rechecks.append(SEVERAL_MASTERS_RECHECK_S if len(situation.masters) > 1 else None)
     if rollout.delete is not None:
@@ -189,6 +191,11 @@ def _sorted(status: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_sorted_facts(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**entry, "facts": sorted(entry.get("facts") or (), key=lambda f: str(f.get("name")))}
+
+
+def _without(vip: Vip, pruned: set[str]) -> Vip:
+    """The VirtualIP as it is once these entries are gone: a node that no longer exists is not its master."""
+    return replace(vip, entries={n: e for n, e in vip.entries.items() if n not in pruned}) if pruned else vip
 
 
 def _prunings(vip: Vip, assigned: Mapping[str, int], world: World) -> list[ClearEntry]:

@@ -203,7 +203,7 @@ def test_it_is_uninstalled_with_nothing_left_and_installed_again(product):
         timeout=120,
     )
     product.install()
-    wait_for(product.speakers_current, what="speakers are back", timeout=180, poll=0.5)
+    product.wait_for_speakers()
     product.settled("web")
     assert product.status("web")["virtualRouterID"] == vrid
 
@@ -213,7 +213,7 @@ def test_it_is_uninstalled_without_its_hook(product):
     product.uninstall("--no-hooks")
     wait_for(lambda: product.all_holders() == [], what="no node has the address", timeout=120)
     product.install()
-    wait_for(product.speakers_current, what="speakers are back", timeout=180, poll=0.5)
+    product.wait_for_speakers()
     product.settled("web")
 
 
@@ -230,5 +230,5 @@ def test_pod_security_refuses_the_speakers_and_the_status_says_so(product):
         assert "PodSecurity" in product.condition("web", "Ready")[2]
     finally:
         product.cluster.kubectl("label", "namespace", NAMESPACE, f"{label}-")
-    wait_for(product.speakers_current, what="speakers come up", timeout=240, poll=1)
+    product.wait_for_speakers()
     product.settled("web")
