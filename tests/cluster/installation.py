@@ -61,6 +61,11 @@ class Installation:
         self._values = None
         return self.cluster.helm("uninstall", "kube-vrrp", "--namespace", NAMESPACE, "--wait", *options)
 
+    def lease_holder(self) -> str:
+        """The operator that may write now, empty while none does."""
+        lease = self.cluster.get("lease", "kube-vrrp-operator", "-n", NAMESPACE)
+        return str(lease["spec"].get("holderIdentity") or "")
+
     def speakers(self) -> dict[str, dict[str, Any]]:
         """The speaker pods that are not ending, by node."""
         pods = self.cluster.get("pods", "-n", NAMESPACE, "-l", SPEAKERS)["items"]
