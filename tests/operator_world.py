@@ -13,6 +13,7 @@ from vip_operator.plan.world import (
     TEMPLATE_HASH_ANNOTATION,
     DaemonSet,
     Node,
+    PodQuery,
     SpeakerPod,
     Template,
     Vip,
@@ -43,6 +44,8 @@ class FakeCluster:
         )
         self.daemon_set: DaemonSet | None = None
         self.renewed_at: dict[str, datetime] = {}
+        self.ready_pods: dict[PodQuery, dict[str, int]] = {}
+        self.pod_problems: dict[PodQuery, str] = {}
         self.events: list[tuple[str, Event]] = []
         self.deleted_pods: list[str] = []
         self._serial = 0
@@ -98,6 +101,8 @@ class FakeCluster:
             pods=tuple(self.pods.values()),
             template=self.template,
             daemon_set=self.daemon_set,
+            ready_pods=self.ready_pods,
+            pod_problems=self.pod_problems,
         )
 
     def plan(self) -> Plan:

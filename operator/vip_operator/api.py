@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kubernetes import client
@@ -15,8 +15,13 @@ PLURAL = "virtualips"
 RESOURCE = f"/apis/{GROUP_VERSION}/{PLURAL}"
 FIELD_MANAGER = "kube-vrrp-operator"
 APPLY = "application/apply-patch+yaml"
-TIMEOUTS_S = (5, 30)
+TIMEOUTS_S = (5.0, 30.0)
 """To connect, and to read an answer."""
+
+WATCH_S = 300
+"""After this the server ends a watch."""
+SILENCE_S = 90.0
+"""A bookmark comes about once a minute, so a longer silence is a connection that is only half open."""
 
 EVENTS_NAMESPACE = "default"
 """Events of cluster-scoped objects are accepted nowhere else."""
@@ -116,6 +121,31 @@ class Api:
         message = str(latest.get("message", "")) if latest else ""
         return message if "forbidden" in message else None
 
+    def list_pods(self, namespace: str, selector: str) -> tuple[Sequence[dict[str, Any]], str]:
+        """The selected pods of a namespace, and the version of the list."""
+        answer = self.request("GET", f"/api/v1/namespaces/{namespace}/pods", query={"labelSelector": selector})
+        return answer["items"], str(answer["metadata"]["resourceVersion"])
+
+    def watch_pods(self, namespace: str, selector: str, version: str) -> Iterator[dict[str, Any]]:
+        """What becomes of them after `version`, until the server ends the watch."""
+        query = {
+            "labelSelector": selector,
+            "resourceVersion": version,
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_S),
+        }
+        response = self._call(
+            "GET", f"/api/v1/namespaces/{namespace}/pods", query=query, timeouts=(TIMEOUTS_S[0], SILENCE_S)
+        ).response
+        try:
+            pending = b""
+            for chunk in response.stream(amt=None, decode_content=False):
+                *lines, pending = (pending + chunk).split(b"\n")
+                yield from (json.loads(line) for line in lines if line.strip())
+        finally:
+            response.close()
+
     def resource_is_served(self) -> bool:
         """Whether the CRD is installed."""
         try:
@@ -136,6 +166,19 @@ class Api:
         content_type: str = "application/json",
     ) -> dict[str, Any]:
         """One call with JSON both ways; the generated methods turn every answer into objects and back."""
+        response = self._call(method, path, query=query, body=body, content_type=content_type)
+        return dict(json.loads(response.read()))
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        timeouts: tuple[float, float] = TIMEOUTS_S,
+    ) -> Any:
         response = self._client.call_api(
             *self._client.param_serialize(
                 method=method,
@@ -145,9 +188,9 @@ class Api:
                 body=body,
                 auth_settings=["BearerToken"],
             ),
-            _request_timeout=TIMEOUTS_S,
+            _request_timeout=timeouts,
         )
-        content = response.read()
-        if not 200 <= response.status < 300:
-            raise ApiException(status=response.status, reason=response.reason, body=content.decode(errors="replace"))
-        return dict(json.loads(content))
+        if 200 <= response.status < 300:
+            return response
+        content = response.read().decode(errors="replace")
+        raise ApiException(status=response.status, reason=response.reason, body=content)

@@ -21,8 +21,9 @@ logger = logging.getLogger(__name__)
 DURATION_S = 6
 RENEW_AFTER_S = 2.0
 """A third of the duration: two renewals may fail before the lease is lost."""
-GIVE_BACK_AFTER_S = 1.0
-"""Idle this long, the lease is free for another operator without its waiting for the expiry."""
+GIVE_BACK_AFTER_S = 0.25
+"""Idle this long, the lease is free for another operator without its waiting for the expiry: whoever is cut off while
+it holds the lease holds up the other one's news about that."""
 LAST_WRITER = "kube-vrrp.io/last-writer"
 
 

@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime
 
 from vip_operator.api import Api, ApiException
@@ -14,6 +15,8 @@ from vip_operator.lease import Hold, Lease
 from vip_operator.metrics import LAST_PLAN, PLANS, ConditionGauge
 from vip_operator.plan import Plan, World, plan
 from vip_operator.plan.conditions import masters
+from vip_operator.plan.facts import queries
+from vip_operator.pod_watch import PodWatch
 from vip_operator.store import KINDS, VIPS, Extra, Store, renewal
 
 logger = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ class Loop:
     def __init__(self, api: Api, store: Store, lease: Lease, *, config_map: str) -> None:
         self._api, self._store, self._lease, self._config_map = api, store, lease, config_map
         self._executor = Executor(api, store)
+        self._pod_watch = PodWatch(api, self.poke)
         self._changed = threading.Condition()
         self._dirty = True
         self._stopped = False
@@ -107,6 +111,8 @@ class Loop:
         world = self._store.world(cluster_uid=cluster_uid, extra=self._extra)
         if self._look_up_leases(world):
             world = self._store.world(cluster_uid=cluster_uid, extra=self._extra)
+        self._pod_watch.want(queries(v.spec for v in world.vips if v.spec is not None))
+        world = replace(world, ready_pods=self._pod_watch.ready(), pod_problems=self._pod_watch.problems())
         with PLANS.time():
             planned = plan(world)
         LAST_PLAN.set_to_current_time()

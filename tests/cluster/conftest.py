@@ -1,3 +1,6 @@
+"""One cluster for all tests of a session; `KUBE_VRRP_CLUSTER=NAME` takes a running one, such as the demo's."""
+
+import os
 import secrets
 from collections.abc import Iterator
 
@@ -7,11 +10,24 @@ from tests.cluster.embedded import Cluster, builder, preflight, remove_abandoned
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """Three nodes, shared by the tests of a session. Fails, with the reason, where the machine cannot run it."""
-    remove_abandoned()
-    with Cluster(f"test-{secrets.token_hex(3)}") as running:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Three nodes, with the product's images where a test of the session wants them."""
+    wanted = any("product_images" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    images = request.getfixturevalue("product_images").values() if wanted else ()
+    archives = [image.archive for image in images]
+    if name := os.environ.get("KUBE_VRRP_CLUSTER"):
+        running = Cluster(name, outlives=True)
+        for archive in archives:
+            running.load_image(archive)
         yield running
+        return
+    remove_abandoned()
+    new = Cluster(f"test-{secrets.token_hex(3)}")
+    new.up(archives=archives)
+    try:
+        yield new
+    finally:
+        new.down()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,9 @@ import time
 from datetime import datetime
 from typing import Any
 
+import yaml
+from vip_operator.plan.world import Template
+
 from tests.cluster.embedded import Cluster, builder
 from tests.cluster.embedded.command import REPOSITORY
 from tests.cluster.embedded.node import Node
@@ -22,6 +25,7 @@ class Installation:
 
     def __init__(self, cluster: Cluster, images: dict[str, builder.Image]) -> None:
         self.cluster = cluster
+        self._values: tuple[str, ...] | None = None  # what is installed, as far as this process knows
         self._images: list[str] = []
         for target, image in images.items():
             repository, _, tag = image.reference.rpartition(":")
@@ -35,18 +39,32 @@ class Installation:
         for node in self.cluster.nodes:
             self.cluster.restore_link(node.name)
         self.cluster.wait_ready()
-        self.install()
+        if self._values != ():
+            self.install()
         self.delete_vips()
-        wait_for(self.speakers_current, what="every speaker is ready and new", timeout=180, poll=0.5)
+        self.wait_for_speakers()
 
     def install(self, *values: str) -> str:
-        return self.cluster.helm(
+        self._values = None
+        told = self.cluster.helm(
             "upgrade", "--install", "kube-vrrp", str(CHART), "--namespace", NAMESPACE, "--create-namespace",
             "--reset-values", "--wait", "--timeout", "3m", *self._images, *values,
         )  # fmt: skip
+        self._values = values
+        return told
+
+    def wait_for_speakers(self) -> None:
+        """Until every node has a ready speaker of the template that is installed."""
+        wait_for(self.speakers_current, what="every speaker is ready and new", timeout=180, poll=0.3)
 
     def uninstall(self, *options: str) -> str:
+        self._values = None
         return self.cluster.helm("uninstall", "kube-vrrp", "--namespace", NAMESPACE, "--wait", *options)
+
+    def lease_holder(self) -> str:
+        """The operator that may write now, empty while none does."""
+        lease = self.cluster.get("lease", "kube-vrrp-operator", "-n", NAMESPACE)
+        return str(lease["spec"].get("holderIdentity") or "")
 
     def speakers(self) -> dict[str, dict[str, Any]]:
         """The speaker pods that are not ending, by node."""
@@ -54,11 +72,11 @@ class Installation:
         return {p["spec"]["nodeName"]: p for p in pods if "deletionTimestamp" not in p["metadata"]}
 
     def speakers_current(self) -> bool:
-        """Whether every node has a ready speaker of the DaemonSet's present template."""
-        sets = self.cluster.get("daemonsets", "-n", NAMESPACE)["items"]
-        if not sets:
-            return False
-        wanted = sets[0]["metadata"]["annotations"]["kube-vrrp.io/template-hash"]
+        """Whether every node has a ready speaker of the template that the chart rendered last."""
+        rendered = self.cluster.get("configmap", "kube-vrrp-speaker", "-n", NAMESPACE)
+        manifest = yaml.safe_load(rendered["data"]["daemonset.yaml"])
+        # not the DaemonSet's own word: right after an upgrade the operator has not applied it yet
+        wanted = Template(config_map="", config_map_uid="", manifest=manifest).hash
         pods = self.speakers()
         return len(pods) == len(self.cluster.nodes) and all(
             p["metadata"]["annotations"]["kube-vrrp.io/template-hash"] == wanted and is_ready(p) for p in pods.values()

@@ -56,18 +56,23 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{- /* The pod of a hook or a test: the operator's image and rights, one command. */}}
+{{- /* The pod of a hook or a test: the operator's image and rights, one command. `anywhere`: on any node at all. */}}
 {{- define "kube-vrrp.operator.pod" -}}
-serviceAccountName: {{ include "kube-vrrp.operator.serviceAccount" . }}
-{{- with .Values.imagePullSecrets }}
+serviceAccountName: {{ include "kube-vrrp.operator.serviceAccount" .root }}
+{{- with .root.Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
-securityContext: {{- toYaml .Values.operator.securityContext | nindent 2 }}
+securityContext: {{- toYaml .root.Values.operator.securityContext | nindent 2 }}
 restartPolicy: Never
-{{- with .Values.operator.nodeSelector }}
+{{- if .anywhere }}
+tolerations:
+  - operator: Exists
+{{- else }}
+{{- with .root.Values.operator.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.operator.tolerations }}
+{{- with .root.Values.operator.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 {{- end }}

@@ -11,6 +11,7 @@ from typing import Any
 
 from vip_operator.plan.acceptance import Refusal
 from vip_operator.plan.changes import Event
+from vip_operator.plan.facts import problems
 from vip_operator.plan.participation import lacks_link
 from vip_operator.plan.vrids import Decision
 from vip_operator.plan.world import FAULT, MASTER, Entry, Vip, World
@@ -139,7 +140,10 @@ def _why_no_master(s: Situation) -> tuple[str, str]:
             "all 255 virtual router IDs are in use on the link; free one, or set virtualRouterID",
         )
     if s.vrid.listening:
-        return "Listening", "the speakers listen which virtual router IDs are taken on the link"
+        return "Listening", (
+            "the speakers listen for 3 s which virtual router IDs are taken on the link; "
+            "if this stays, see whether the operator runs"
+        )
     if not any(s.world.reporting(n) for n in s.assigned):
         return "Unreported", "no node that takes part is reporting"
     reports = [e.report for n in s.assigned if (e := s.vip.entries.get(n)) and e.report]
@@ -171,6 +175,8 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
     silent = [n for n in s.assigned if n in s.vip.entries and not s.world.reporting(n)]
     if silent:
         yield "Unreported", f"nothing is heard of {_names(silent)}"
+    if s.vip.spec is not None and (unknown := problems(s.vip.spec, s.world)):
+        yield "PodsUnknown", "; ".join(unknown)
     if s.unplaced:
         yield "PrioritiesExhausted", f"no distinct priority is left for {_names(s.unplaced)}"
 

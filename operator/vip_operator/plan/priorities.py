@@ -1,7 +1,7 @@
 """Distinct priorities for the nodes of a VirtualIP, which stay as they are once given.
 
 `spec.priorities` and `spec.priority` fix the top of a group of nodes, otherwise it is derived: 254 less all
-positive track weights, so that no sum of contributions exceeds 254. The nodes of a group count down from its
+that checks may add, so that no sum of contributions exceeds 254. The nodes of a group count down from its
 top in steps of 2 (of 1 where there is no room): then the first BACKUP has next to no skew (RFC 9568 section
 6.1).
 """
@@ -37,7 +37,8 @@ class _Group:
 
 def derived_top(spec: VirtualIPSpec) -> int:
     """The highest priority where the document names none."""
-    return max(1, HIGHEST - sum(t.weight for t in spec.track if t.weight > 0))
+    # a reversed check adds the amount of a negative weight, and takes away a positive one
+    return max(1, HIGHEST - sum(abs(t.weight) for t in spec.track if (t.weight > 0) != t.reverse))
 
 
 def group_top(spec: VirtualIPSpec, node: Node | None) -> int:

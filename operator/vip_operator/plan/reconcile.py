@@ -13,6 +13,7 @@ from vip_operator.plan import priorities, speakers, vrids
 from vip_operator.plan.acceptance import Refusal, refusals
 from vip_operator.plan.changes import ApplyStatus, Change, ClearEntry, Plan
 from vip_operator.plan.conditions import Situation, events, judge, masters, stamped
+from vip_operator.plan.facts import facts
 from vip_operator.plan.participation import admitted, participants, rank
 from vip_operator.plan.vrids import Decision
 from vip_operator.plan.world import BACKUP, Vip, World
@@ -45,20 +46,22 @@ def plan(world: World) -> Plan:
     rechecks = [rollout.recheck_after_s]
     for vip in world.vips:
         assignment = assignments[vip.name]
+        prunings = _prunings(vip, assignment.priorities, world)
+        seen = _without(vip, {p.node for p in prunings})
         situation = Situation(
-            vip=vip,
+            vip=seen,
             world=world,
             refusal=refused.get(vip.name),
             assigned=assignment.priorities,
             unplaced=assignment.unplaced,
             vrid=decisions[vip.name],
-            masters=masters(vip),
+            masters=masters(seen),
             eligible=sum(admitted(n, vip.spec, world) for n in world.nodes) if vip.spec else 0,
             stalled=rollout.stalled if rollout.stalled_nodes & assignment.priorities.keys() else None,
         )
         if (status := _status(situation)) is not None:
             changes.append(status)
-        changes.extend(_prunings(vip, assignment.priorities, world))
+        changes.extend(prunings)
         rechecks.append(LISTENING_RECHECK_S if situation.vrid.listening and assignment.priorities else None)
         rechecks.append(SEVERAL_MASTERS_RECHECK_S if len(situation.masters) > 1 else None)
     if rollout.delete is not None:
@@ -141,7 +144,7 @@ def _status(s: Situation) -> ApplyStatus | None:
         "observedGeneration": vip.generation,
         "conditions": stamped(conditions, vip, world.now),
         "nodes": [
-            {"node": n, "priority": s.assigned[n], "reporting": "True" if world.reporting(n) else "Unknown"}
+            _entry(s, n)
             # the master first: the columns of `kubectl get` show the first entry that says MASTER
             for n in sorted(s.assigned, key=lambda n: (n != master, -s.assigned[n]))
         ],
@@ -157,12 +160,24 @@ def _status(s: Situation) -> ApplyStatus | None:
     return ApplyStatus(vip=vip.name, uid=vip.uid, status=status, events=events(conditions, vip, master))
 
 
+def _entry(s: Situation, node: str) -> dict[str, Any]:
+    """The operator's part of a node's entry."""
+    entry: dict[str, Any] = {
+        "node": node,
+        "priority": s.assigned[node],
+        "reporting": "True" if s.world.reporting(node) else "Unknown",
+    }
+    if seen := facts(s.vip.spec, node, s.vip.entries.get(node), s.world):
+        entry["facts"] = seen
+    return entry
+
+
 MAX_BACKUPS_TEXT = 1024
 """A column for people; 254 node names would not fit it."""
 
 
 def _same(wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> bool:
-    """Equal but for the order of the two lists that are maps to the API server."""
+    """Equal but for the order of the lists that are maps to the API server."""
     return _sorted(wanted) == _sorted(actual)
 
 
@@ -170,8 +185,17 @@ def _sorted(status: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **status,
         "conditions": sorted(status.get("conditions") or (), key=lambda c: str(c.get("type"))),
-        "nodes": sorted(status.get("nodes") or (), key=lambda e: str(e.get("node"))),
+        "nodes": sorted((_with_sorted_facts(e) for e in status.get("nodes") or ()), key=lambda e: str(e.get("node"))),
     }
+
+
+def _with_sorted_facts(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**entry, "facts": sorted(entry.get("facts") or (), key=lambda f: str(f.get("name")))}
+
+
+def _without(vip: Vip, pruned: set[str]) -> Vip:
+    """The VirtualIP as it is once these entries are gone: a node that no longer exists is not its master."""
+    return replace(vip, entries={n: e for n, e in vip.entries.items() if n not in pruned}) if pruned else vip
 
 
 def _prunings(vip: Vip, assigned: Mapping[str, int], world: World) -> list[ClearEntry]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from vip_api.model import Problem, VirtualIP, VirtualIPSpec
+from vip_api.model import LabelSelector, Problem, VirtualIP, VirtualIPSpec
 from vip_api.parse import parse_document
 
 RELEASE_ANNOTATION = "kube-vrrp.io/release"
@@ -51,23 +51,35 @@ def _integer(value: object) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A node of the cluster. `renewed_at` is its lease's renewal, where the operator looked it up."""
+    """A node of the cluster: `conditions` are statuses by type, `taints` keys. `renewed_at` is its lease's renewal,
+    where the operator looked it up.
+    """
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     ready: bool = True
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[str, ...] = ()
     unschedulable: bool = False
+    shutting_down: bool = False
     renewed_at: datetime | None = None
 
     @classmethod
     def from_object(cls, body: Mapping[str, Any], *, renewed_at: datetime | None = None) -> Node:
         """From the API's Node."""
-        conditions = _mapping(body.get("status")).get("conditions") or ()
+        spec = _mapping(body.get("spec"))
+        listed = _mapping(body.get("status")).get("conditions") or ()
+        conditions = {str(c.get("type")): str(c.get("status")) for c in listed}
+        messages = {c.get("type"): str(c.get("message", "")) for c in listed}
         return cls(
             name=body["metadata"]["name"],
             labels=dict(_mapping(body["metadata"].get("labels"))),
-            ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions),
-            unschedulable=bool(_mapping(body.get("spec")).get("unschedulable")),
+            ready=conditions.get("Ready") == "True",
+            conditions=conditions,
+            taints=tuple(str(t.get("key")) for t in spec.get("taints") or ()),
+            unschedulable=bool(spec.get("unschedulable")),
+            # the kubelet says so in words only (graceful node shutdown)
+            shutting_down=conditions.get("Ready") == "False" and "shutting down" in messages.get("Ready", ""),
             renewed_at=renewed_at,
         )
 
@@ -299,9 +311,17 @@ def _report(raw: Mapping[str, Any], api_time: datetime | None) -> Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PodQuery:
+    """The pods that a check of the kind `pods` counts."""
+
+    namespace: str
+    selector: LabelSelector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """Everything a plan is made from. `now` is wall-clock time; `cluster_uid` tells two clusters on one LAN
-    apart.
+    apart; `ready_pods` are numbers by node, missing where the pods could not be listed: `pod_problems` say why.
     """
 
     now: datetime
@@ -311,6 +331,8 @@ class World:
     pods: tuple[SpeakerPod, ...] = ()
     template: Template | None = None
     daemon_set: DaemonSet | None = None
+    ready_pods: Mapping[PodQuery, Mapping[str, int]] = field(default_factory=dict)
+    pod_problems: Mapping[PodQuery, str] = field(default_factory=dict)
 
     def reporting(self, node: str) -> bool:
         """Whether what `node` reported last can be believed: the node is Ready and its speaker runs."""

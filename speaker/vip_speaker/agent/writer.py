@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 10.0
 """Looks again without a cause: a file that someone else changed or removed is put right."""
-SECRET_REFRESH_S = 300.0
+SECRET_REFRESH_S = 30.0
+"""A changed password is seen after this. Watching Secrets would need the right to list them."""
 SECRET_RETRY_S = 5.0
 
 

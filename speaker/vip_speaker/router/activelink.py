@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from vip_speaker.announcements import Announcer
 from vip_speaker.link import AnnouncementSocket, LinkError, LinkSocket
 from vip_speaker.router.complaints import Complaints
+from vip_speaker.router.heard import Neighbours
 from vip_speaker.router.timers import Deadline
-from vip_speaker.vrrp.types import MS, SECOND, Advertisement, IPAddress
+from vip_speaker.vrrp.types import MS, Advertisement, IPAddress
 from vip_speaker.wire.admission import admit, remarks
 from vip_speaker.wire.decoder import Decoder
 from vip_speaker.wire.discard import Discard, DiscardReason
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 # Packets read in one go: what a wake-up may cost before the next advertisement is looked at (DESIGN, Timing).
 READ_BUDGET = 64
-# Routers remembered per link. A LAN has 255 VRIDs a family, each with a few routers; a neighbour can invent more.
-_MAX_HEARD = 512
-_HEARD_FOR_NS = 60 * SECOND
 # A packet waits longer only when this process is stalled; then its stamp is worth less than the order of things.
 _OLDEST_ARRIVAL_NS = 20 * MS
 
@@ -51,15 +48,6 @@ class Listener(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeardKey:
-    """A router that advertises on the link, whether or not it concerns us."""
-
-    vrid: int
-    version: int
-    source: IPAddress
-
-
 class ActiveLink:
     """The sockets of one link and the instances that listen on it."""
 
@@ -73,7 +61,7 @@ class ActiveLink:
         self.received = 0
         self.sent = 0
         self._complaints = Complaints(name)
-        self.heard: dict[HeardKey, tuple[int, int]] = {}
+        self.neighbours = Neighbours()
         self._loop = loop
         self._decoder = decoder
         self._channels: dict[tuple[int, int], list[tuple[Channel, Listener]]] = {}
@@ -155,7 +143,7 @@ class ActiveLink:
             self._discard(decoded)
             return
         self.received += 1
-        self._remember(decoded)
+        self.neighbours.note(decoded, self._loop.now_ns())
         channels = self._channels.get((decoded.source.version, decoded.vrid))
         if not channels:
             self.discarded[DiscardReason.UNKNOWN_VRID] += 1
@@ -180,21 +168,6 @@ class ActiveLink:
             f"from {discard.source or 'an unknown source'}{': ' + discard.detail if discard.detail else ''}",
             self._loop.now_ns(),
         )
-
-    def heard_lately(self) -> list[tuple[HeardKey, int]]:
-        """Who advertised in the last minute, and with what priority; by VRID and address."""
-        now_ns = self._loop.now_ns()
-        lately = [(key, priority) for key, (priority, at_ns) in self.heard.items() if now_ns - at_ns < _HEARD_FOR_NS]
-        return sorted(lately, key=lambda one: (one[0].vrid, one[0].version, one[0].source.packed))
-
-    def _remember(self, advertisement: Advertisement) -> None:
-        key = HeardKey(vrid=advertisement.vrid, version=advertisement.version, source=advertisement.source)
-        now_ns = self._loop.now_ns()
-        if key not in self.heard and len(self.heard) >= _MAX_HEARD:
-            self.heard = {k: v for k, v in self.heard.items() if now_ns - v[1] < _HEARD_FOR_NS}
-            if len(self.heard) >= _MAX_HEARD:
-                return
-        self.heard[key] = (advertisement.priority, now_ns)
 
     # --- announcements
 

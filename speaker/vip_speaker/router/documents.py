@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 # After an event in the directory wait this long for the writer to finish.
 _SETTLE_NS = 50 * MS
+# The same where files are replaced in one step, as the agent does: only for more of them.
+_REPLACED_SETTLE_NS = 5 * MS
 # A full comparison of all files, whether or not anything was heard of them.
 _COMPARE_NS = 10 * SECOND
 # A directory that is gone is looked for this often.
@@ -53,7 +55,8 @@ class Documents:
 
     def _on_event(self) -> None:
         if self._watch.drain():
-            self.look_within(_SETTLE_NS)
+            settle_ns = _REPLACED_SETTLE_NS if self._watch.replaced else _SETTLE_NS
+            self.look_within(settle_ns)
         if not self._watch.attached:
             self._loop.others.set(self._attach, self._loop.now_ns() + _REATTACH_NS)
 

@@ -100,6 +100,7 @@ class DirectoryWatch:
         self._directory = directory
         self._fd = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")
         self.attached = False
+        self.replaced = False
         self.attach()
 
     def fileno(self) -> int:
@@ -113,8 +114,10 @@ class DirectoryWatch:
         return self.attached
 
     def drain(self) -> bool:
-        """Read all events; True if there were any. Afterwards `attached` is False when the directory itself went."""
-        seen = False
+        """Read all events; True if there were any. Afterwards `attached` is False when the directory itself went, and
+        `replaced` says that a file was moved here: such a file is whole.
+        """
+        seen = self.replaced = False
         while True:
             try:
                 data = os.read(self._fd, 65536)
@@ -127,6 +130,7 @@ class DirectoryWatch:
                 offset += 16 + length
                 if mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF):
                     self.attached = False
+                self.replaced = self.replaced or bool(mask & IN_MOVED_TO)
 
     def close(self) -> None:
         """Give the descriptor back."""

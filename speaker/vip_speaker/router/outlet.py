@@ -133,7 +133,7 @@ class Outlet:
         own = self._kernel.own_addresses
         addresses = [one for one in known.addresses if one.ip not in own] if known else []
         subnets = tuple(str(ip_network((one.ip, one.prefix_length), strict=False)) for one in addresses)
-        return link_document(link, subnets)
+        return link_document(link, subnets, self._loop.now_ns())
 
     def _tell_service_manager(self) -> None:
         roles = {role: [n for n, one in sorted(self._instances.items()) if one.role is role] for role in Role}

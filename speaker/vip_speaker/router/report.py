@@ -52,13 +52,13 @@ def _priority_parts(instance: Instance) -> statefile.PriorityParts | None:
     return statefile.PriorityParts(base=base, contributions=instance.health.parts)
 
 
-def link_document(link: ActiveLink, subnets: tuple[str, ...]) -> statefile.Link:
+def link_document(link: ActiveLink, subnets: tuple[str, ...], now_ns: int) -> statefile.Link:
     """The link's subnets and whom we hear there."""
     heard = tuple(
         statefile.HeardRouter(
             vrid=key.vrid, version=key.version, family=key.source.version, source=str(key.source), priority=priority
         )
-        for key, priority in link.heard_lately()
+        for key, priority in link.neighbours.present(now_ns)
     )
     return statefile.Link(subnets=subnets, heard=heard)
 

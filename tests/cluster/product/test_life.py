@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.capture import settled
 from tests.cluster.embedded.command import CommandFailedError
 from tests.cluster.installation import NAMESPACE, StatusWatch, is_ready
 from tests.netns import wait_for
@@ -60,6 +61,8 @@ def test_an_edit_moves_nothing_and_a_deletion_removes_everything(product):
 
 def test_a_cut_node_is_superseded_in_the_table_and_is_no_split_brain(product):
     first = product.serve("web", ADDRESS)
+    # an operator that is cut off in the middle of its writes keeps the other one waiting for its lease
+    wait_for(lambda: not product.lease_holder(), what="no operator is writing")
     with StatusWatch(product.cluster, "web") as watch:
         product.cluster.cut_link(first)
         try:
@@ -163,9 +166,9 @@ def test_an_upgrade_takes_one_node_at_a_time_and_the_master_last(product):
 def test_a_steady_cluster_writes_nothing(product):
     product.serve("web", ADDRESS)
     product.serve("db", OTHER)
-    time.sleep(5)
+    settled(lambda: len(writes(product.cluster)), quiet=2)
     before = len(writes(product.cluster))
-    time.sleep(60)
+    time.sleep(20)  # longer than any period of ours but the relists; the benchmark waits a minute
     assert writes(product.cluster)[before:] == []
 
 
@@ -194,7 +197,14 @@ def test_one_bad_object_holds_up_no_other(product):
 def test_it_is_uninstalled_with_nothing_left_and_installed_again(product):
     product.serve("web", ADDRESS)
     vrid = product.status("web")["virtualRouterID"]
-    product.uninstall()
+    nodes = [n.name for n in product.cluster.nodes]
+    product.cluster.kubectl("cordon", *nodes)  # the hook's pod finds a place all the same
+    try:
+        started = time.monotonic()
+        product.uninstall()
+        assert time.monotonic() - started < 30
+    finally:
+        product.cluster.kubectl("uncordon", *nodes)
     assert "nodes" not in product.status("web") or product.status("web")["nodes"] == []
     assert product.all_holders() == []
     wait_for(
@@ -203,7 +213,7 @@ def test_it_is_uninstalled_with_nothing_left_and_installed_again(product):
         timeout=120,
     )
     product.install()
-    wait_for(product.speakers_current, what="speakers are back", timeout=180, poll=0.5)
+    product.wait_for_speakers()
     product.settled("web")
     assert product.status("web")["virtualRouterID"] == vrid
 
@@ -213,7 +223,7 @@ def test_it_is_uninstalled_without_its_hook(product):
     product.uninstall("--no-hooks")
     wait_for(lambda: product.all_holders() == [], what="no node has the address", timeout=120)
     product.install()
-    wait_for(product.speakers_current, what="speakers are back", timeout=180, poll=0.5)
+    product.wait_for_speakers()
     product.settled("web")
 
 
@@ -230,5 +240,5 @@ def test_pod_security_refuses_the_speakers_and_the_status_says_so(product):
         assert "PodSecurity" in product.condition("web", "Ready")[2]
     finally:
         product.cluster.kubectl("label", "namespace", NAMESPACE, f"{label}-")
-    wait_for(product.speakers_current, what="speakers come up", timeout=240, poll=1)
+    product.wait_for_speakers()
     product.settled("web")

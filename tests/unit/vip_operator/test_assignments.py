@@ -403,3 +403,17 @@ def test_selectors(labels):
     assert not by("Unknown")
     assert matches(LabelSelector(), labels)
     assert matches(LabelSelector(match_labels=(("b", "x"),)), labels) == (labels.get("b") == "x")
+
+
+@pytest.mark.parametrize(
+    ("weight", "reverse", "top"),
+    [(20, False, 234), (20, True, 254), (-20, False, 254), (-20, True, 234), (0, True, 254)],
+)
+def test_the_derived_priority_leaves_room_for_what_a_check_may_add(weight, reverse, top):
+    cluster = FakeCluster("node1")
+    cluster.add_vip(
+        virtualRouterID=51,
+        track=[{"name": "disk", "weight": weight, "reverse": reverse, "node": {"condition": "DiskPressure"}}],
+    )
+    cluster.settle()
+    assert cluster.priorities() == {"node1": top}
