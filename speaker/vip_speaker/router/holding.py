@@ -53,6 +53,7 @@ class Holding:
         self.silenced = False
         self.lifetime_s: int | None = None
         self.problem = ""
+        self._wanted = False  # between `add` and `remove`, even where the kernel refused everything
         self._name = instance.name
         self._services = services
         self._instance = instance
@@ -93,6 +94,7 @@ class Holding:
 
     def add(self) -> None:
         """Put all addresses on the link. What an older plan put there stays until `settle()`."""
+        self._wanted = True
         self._plan()
         wanted = self.planned
         self.assigned = tuple(one for one in self.assigned if one not in wanted) + wanted
@@ -122,13 +124,15 @@ class Holding:
 
         New ones come before old ones go. Neighbours hear of what is new, and of another MAC.
         """
-        if not self.assigned:
+        if not self._wanted:
             self._remove_obsolete_links()
-        if not self.assigned or self.silenced:
+        if not self._wanted or self.silenced:
             return
         self._plan()
-        if added := any(one not in self.assigned for one in self.planned):
+        before = self.assigned
+        if any(one not in before for one in self.planned):
             self.add()
+        added = any(one not in before for one in self.assigned)
         unwanted = tuple(one for one in self.assigned if one not in self.planned)
         if unwanted:
             self._remove(unwanted)
@@ -142,6 +146,7 @@ class Holding:
     def remove(self) -> None:
         """Take all addresses off the link, and lift any silence after that."""
         held, self.assigned, self.problem, self._present = self.assigned, (), "", frozenset()
+        self._wanted = False
         self._services.loop.others.set(self._retry, None)
         self.stop_announcing()
         self._remove(held)
@@ -245,5 +250,9 @@ class Holding:
         return unsolicited_advertisement(address, mac, router=True)
 
     def _try_again(self, _now_ns: int) -> None:
-        if self.assigned:
-            self.add()
+        if not self._wanted or self.silenced:
+            return
+        before = self.assigned
+        self.add()
+        if any(one not in before for one in self.assigned):
+            self.announce(self._instance.vip.spec.announcements, takeover=False)
