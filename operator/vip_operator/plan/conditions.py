@@ -155,7 +155,7 @@ def _why_no_master(s: Situation) -> tuple[str, str]:
 def _degraded(s: Situation) -> Condition:
     troubles = list(_troubles(s))
     if not troubles:
-        return _verdict("Degraded", "False", "AllNodesWell", "every node that takes part does so")
+        return _verdict("Degraded", "False", "AllNodesWell", "no trouble is known of the nodes that take part")
     return _verdict("Degraded", "True", troubles[0][0], "; ".join(message for _, message in troubles))
 
 
