@@ -214,3 +214,13 @@ def test_the_agent_that_lives_clears_its_own_entry():
     assert [(c.node, c.field_manager) for c in cluster.step().changes if isinstance(c, ClearEntry)] == [
         ("node1", "kube-vrrp-speaker-node1")
     ]
+
+
+def test_a_node_that_no_longer_exists_is_no_master_from_the_same_plan_on():
+    cluster = served()
+    gone = master(cluster)
+    del cluster.nodes[gone]
+    del cluster.pods[gone]
+    cluster.settle()
+    assert cluster.status().get("master") is None
+    assert cluster.condition("Ready") == ("False", "Electing")
