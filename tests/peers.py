@@ -27,6 +27,8 @@ from tests.netns import CommandError, Host, wait_for
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 FRR_DAEMONS = Path("/usr/lib/frr")
+# State and logs in memory, as in a pod and under /run: on a disk that is busy, a rename waits for its journal.
+RUNTIME_DIRECTORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ class Peer(abc.ABC):
     def __init__(self, host: Host, *routers: VirtualRouter) -> None:
         self.host = host
         self.routers = routers
-        self.directory = Path(tempfile.mkdtemp(prefix=f"{host.namespace}-{self.kind}-"))
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{host.namespace}-{self.kind}-", dir=RUNTIME_DIRECTORY))
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
