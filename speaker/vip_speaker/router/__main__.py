@@ -83,6 +83,7 @@ async def _run(settings: Settings, kernel: Kernel, state_directory: StateDirecto
     settle_memory()
     notify("READY=1")
     await daemon.left.wait()
+    cleanup.end()
     outlet.flush()
     daemon.close()
     log.info("left")

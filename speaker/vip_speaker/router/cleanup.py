@@ -37,6 +37,16 @@ class Cleanup:
         self._loop.on_breath = self._breathe
         self._beat_now(self._loop.now_ns())
 
+    def end(self) -> None:
+        """Everything was given up: nothing is left to clean up, and closing may take its time."""
+        self._loop.on_breath = lambda _now_ns: None
+        for deadline in (self._beat, self._renew):
+            self._loop.others.set(deadline, None)
+        if self._will is not None:
+            self._will.write_payload(b"")
+            self._will.fastest_interval_ns = 0
+            self._will.beat(self._loop.now_ns())
+
     def set_intervals(self, instances: Iterable[Instance]) -> None:
         """Tell the guard how soon silence of ours matters."""
         intervals = [one.config.advertisement_interval_ns for one in instances if one.config]

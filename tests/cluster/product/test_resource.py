@@ -126,16 +126,6 @@ def _seconds_between(api_time, monotonic_ns):
     return wall - datetime.fromisoformat(api_time.replace("Z", "+00:00")).timestamp()
 
 
-def test_a_vip_that_is_made_anew_has_its_vrid_again(product):
-    product.serve("other", "192.168.137.221")  # keeps the link listened to
-    product.serve("web", ADDRESS)
-    vrid = product.status("web")["virtualRouterID"]
-    product.cluster.kubectl("delete", "vip", "web")
-    wait_for(lambda: not product.holders(ADDRESS), what="no node has the address", timeout=10)
-    product.serve("web", ADDRESS)
-    assert product.status("web")["virtualRouterID"] == vrid
-
-
 def test_the_chart_brings_vips_and_its_test_judges_them(product):
     vips = [{"name": "web", "spec": {"addresses": [ADDRESS], "virtualRouterID": 51}}]
     product.install("--set-json", f"vips={json.dumps(vips)}")
