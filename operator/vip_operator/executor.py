@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from vip_operator.api import CONFLICT, NOT_FOUND, Api, ApiException
 from vip_operator.metrics import CHANGES, FAILURES
 from vip_operator.plan.changes import ApplyDaemonSet, ApplyStatus, Change, ClearEntry, DeletePod
-from vip_operator.store import DAEMON_SETS, VIPS, Store
+from vip_operator.store import DAEMON_SETS, VIPS, SetBackError, Store
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Executor:
 
     def carry_out(self, changes: tuple[Change, ...]) -> float | None:
         """Try every change that is not waiting for its retry. Returns the seconds until the next retry is
-        due.
+        due. SetBackError.
         """
         targets = {_target(change) for change in changes}
         self._failures = {target: f for target, f in self._failures.items() if target in targets}
@@ -46,6 +46,8 @@ class Executor:
                 continue
             try:
                 self._carry_out(change)
+            except SetBackError:
+                raise
             except ApiException as error:
                 if error.status in (NOT_FOUND, CONFLICT):
                     # The object is gone or another one; the watch says so, or the next list.
@@ -69,13 +71,15 @@ class Executor:
     def _carry_out(self, change: Change) -> None:
         match change:
             case ApplyStatus():
+                before = self._store.get(VIPS, change.vip)
                 body = self._api.apply_status(change.vip, change.uid, change.status)
-                self._store.put(VIPS, body)
+                self._store.put_answer(VIPS, body, before=before)
                 logger.info("status of %s: %s", change.vip, _summary(change))
                 self._post_events(change, body)
             case ClearEntry():
+                before = self._store.get(VIPS, change.vip)
                 body = self._api.clear_entry(change.vip, change.field_manager)
-                self._store.put(VIPS, body)
+                self._store.put_answer(VIPS, body, before=before)
                 logger.info("cleared the entry of %s in %s", change.node, change.vip)
             case ApplyDaemonSet():
                 self._store.put(DAEMON_SETS, self._api.apply_daemon_set(change.manifest))

@@ -4,7 +4,7 @@ import pytest
 from vip_operator.api import ApiException
 from vip_operator.executor import LONGEST_DELAY_S, Executor
 from vip_operator.plan.changes import ApplyDaemonSet, ApplyStatus, ClearEntry, DeletePod, Event
-from vip_operator.store import VIPS, Store
+from vip_operator.store import VIPS, SetBackError, Store
 
 from tests.operator_world import manifest
 
@@ -13,12 +13,14 @@ class FakeApi:
     def __init__(self):
         self.calls = []
         self.failing = {}
+        self.version = 0
 
     def _call(self, kind, name):
         self.calls.append((kind, name))
         if (kind, name) in self.failing:
             raise self.failing[kind, name]
-        return {"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": str(len(self.calls))}}
+        self.version += 1
+        return {"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": str(self.version)}}
 
     def apply_status(self, name, uid, status):
         return self._call("status", name)
@@ -112,3 +114,11 @@ def test_a_failure_is_forgotten_with_its_change(bench):
 def test_an_event_that_is_refused_is_no_failure(bench):
     bench.api.failing["event", "MasterChanged"] = ApiException(status=403)
     assert bench.run(status("a", EVENT)) is None
+
+
+def test_an_answer_older_than_what_was_known_ends_the_process_instead_of_being_written_again_for_ever(bench):
+    bench.run(status("web"))
+    bench.run(status("web"))
+    bench.api.version = 0  # a backup was restored
+    with pytest.raises(SetBackError):
+        bench.run(status("web"))
