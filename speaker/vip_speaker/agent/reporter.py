@@ -140,7 +140,7 @@ class Reporter:
             log.log(logging.WARNING if count == 1 else logging.DEBUG, "%s: status not written: %s", name, error)
         else:
             self._failures.pop(name, None)
-            self._store.put(answer)
+            self._store.put(answer, instead_of=body)
 
     def _is_done(self) -> bool:
         if self._stopping_until is None:
