@@ -94,6 +94,7 @@ def _run(options: argparse.Namespace, api: Api, configuration: client.Configurat
             login=lambda: watch.connection(configuration),
             poke=loop.poke,
             relist=loop.relist,
+            served=lambda: _wait_for_resource(api, stop),
             stop=stop,
         )
 

@@ -25,6 +25,8 @@ COALESCE_S = 0.02
 """Waits this long for more of the same burst; a state change is to show within 300 ms."""
 RELIST_S = 300.0
 """kopf loses deletions across a 410."""
+CHECK_S = 30.0
+"""How often to ask whether the API server's store was set back: then the watches are silent."""
 RELIST_SOON_S = 5.0
 """When something may have been missed; not more often, however often that is said."""
 LEASE_RETRY_S = 1.0
@@ -50,7 +52,7 @@ class Loop:
         self._conditions = ConditionGauge()
         self._deferred = False
         self._is_complete = False  # every list was read since the last one failed
-        self._listed_at = self._relist_at = float("-inf")
+        self._listed_at = self._relist_at = self._checked_at = float("-inf")
         self.beat_at = time.monotonic()
 
     def poke(self) -> None:
@@ -80,7 +82,8 @@ class Loop:
                     self._is_complete, self._relist_at = False, time.monotonic() + ERROR_RETRY_S
                     cluster_uid = cluster_uid or self._api.cluster_uid()
                     self._relist()
-                wait_s = self._once(cluster_uid)
+                self._check_history()
+                wait_s = min(self._once(cluster_uid), CHECK_S)
             except (ApiException, OSError) as error:
                 logger.warning("try again in %g s: %s", ERROR_RETRY_S, error)
                 wait_s = ERROR_RETRY_S
@@ -110,11 +113,15 @@ class Loop:
         self._is_complete, self._listed_at = True, time.monotonic()
         self._relist_at = self._listed_at + RELIST_S * random.uniform(0.8, 1.2)  # noqa: S311 jitter
 
+    def _check_history(self) -> None:
+        if time.monotonic() - self._checked_at >= CHECK_S:
+            seen, self._checked_at = self._store.newest(VIPS), time.monotonic()
+            _compare(VIPS, version=self._api.version(), seen=seen)
+
     def _list(self, kind: str) -> None:
         seen = self._store.newest(kind)
         bodies, version = self._api.list(kind, config_map=self._config_map)
-        if version < seen:
-            raise SetBackError(f"the list of {kind} has version {version}, {seen} was there before")
+        _compare(kind, version=version, seen=seen)
         self._store.replace(kind, bodies, version=version)
 
     def _once(self, cluster_uid: str) -> float:
@@ -184,3 +191,8 @@ class Loop:
         self._conditions.show(
             {(v.name, kind): str(c.get("status")) for v in world.vips for kind, c in v.conditions.items()}
         )
+
+
+def _compare(kind: str, *, version: int, seen: int) -> None:
+    if version < seen:
+        raise SetBackError(f"the present version of {kind} is {version}, {seen} was there before")

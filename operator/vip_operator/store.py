@@ -98,8 +98,8 @@ class Store:
     def replace(self, kind: str, bodies: Iterable[Object], *, version: int) -> bool:
         """Take in a full list made at resource `version`: what is not in it and not newer is gone."""
         listed = list(bodies)
-        changed = [self.put(kind, body) for body in listed]
         with self._lock:
+            changed = [self._take(kind, body, version) for body in listed]
             self._newest[kind] = max(self._newest[kind], version)
         names = {body["metadata"]["name"] for body in listed}
         with self._lock:
@@ -107,6 +107,18 @@ class Store:
             for name in gone:
                 del self._objects[kind][name]
         return any(changed) or bool(gone)
+
+    def _take(self, kind: str, body: Object, version: int) -> bool:
+        """One object of a list: it is right unless something newer than the list is here, also where its own version is
+        lower than what was known (a backup was restored).
+        """
+        known = self._objects[kind].get(body["metadata"]["name"])
+        if known is not None and _same_object(known, body):
+            newer_here = _version(known) > max(_version(body), version)
+            if newer_here or _version(known) == _version(body):
+                return False
+        self._objects[kind][body["metadata"]["name"]] = body
+        return True
 
     def get(self, kind: str, name: str) -> Object | None:
         """The object as last seen."""

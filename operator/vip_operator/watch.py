@@ -77,11 +77,14 @@ def follow(
     login: Callable[[], kopf.ConnectionInfo],
     poke: Callable[[], None],
     relist: Callable[[], None],
+    served: Callable[[], bool],
     stop: threading.Event,
 ) -> None:
-    """Keep the store as the API server says, until `stop`. `relist` is called when something may have been missed."""
+    """Keep the store as the API server says, until `stop`. `relist` is called when something may have been missed;
+    `served` waits until the CRD is there (or `stop`, then it is False): kopf watches what there is when it begins.
+    """
     pace = Paced()
-    while not stop.wait(pace.delay_s()):
+    while not stop.wait(pace.delay_s()) and served():
         try:
             refused = threading.Event()
             handlers = registry(store, poke=poke, relist=relist, login=login, refused=refused.set)

@@ -122,6 +122,7 @@ def followed(api):
             "login": lambda: kopf.ConnectionInfo(server=api.url, token=str(time.monotonic())),
             "poke": lambda: None,
             "relist": lambda: relists.append(time.monotonic()),
+            "served": lambda: True,
             "stop": stop,
         },
     )

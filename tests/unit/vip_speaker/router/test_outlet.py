@@ -49,7 +49,9 @@ def test_a_router_that_fell_silent_is_no_longer_reported_though_nothing_happened
     monkeypatch.setattr(made, "_heard_on", lambda _: Link(heard=tuple(heard)))
     monkeypatch.setattr(made, "_tell_service_manager", lambda: None)
     monkeypatch.setattr(made, "_own_address", lambda _: "")
-    monkeypatch.setattr(outlet, "state_document", lambda one, link, _: VirtualIPState(name=one.name, state="INIT", link=link))
+    monkeypatch.setattr(
+        outlet, "state_document", lambda one, link, _: VirtualIPState(name=one.name, state="INIT", link=link)
+    )
     made.start()
     state = object.__new__(InitState)
     made.changed(SimpleNamespace(name="web", state=state, link=object()))
