@@ -179,9 +179,11 @@ class Daemon:
         """Bring in force what documents and links mean now."""
         if self._stopping:
             return
-        manifests = self._documents.snapshot.manifests
+        known = self._documents.snapshot.manifests
+        manifests = {name: one for name, one in known.items() if one.vip is None or not one.vip.deleted}
         for name in sorted(self.instances.keys() - manifests.keys()):
-            self.instances[name].release()
+            # deleted everywhere: there is no successor to wait for, as there may be for a document that is only gone
+            self.instances[name].release(at_once=name in known)
         vips = {name: one.vip for name, one in manifests.items() if one.vip is not None}
         self._health.documents(vips)
         health = {name: self._health.assess(vip) for name, vip in vips.items()}
