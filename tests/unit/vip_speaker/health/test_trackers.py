@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from itertools import count
 
 import pytest
-from vip_api.model import Assignment, OnCordon, Peer, Track, VirtualAddress, VirtualIP, VirtualIPSpec
+from vip_api.model import CORDON_FACT, Assignment, OnCordon, Peer, Track, VirtualAddress, VirtualIP, VirtualIPSpec
 from vip_api.model import Fact as AssignedFact
 from vip_speaker.health.files import Files
 from vip_speaker.health.monitor import KINDS, Health
@@ -292,7 +292,7 @@ def test_the_operators_facts(world):
     assert (answer.contribution, answer.parts[0].reason) == (10, "good (stale)")
 
 
-CORDONED = AssignedFact(name="cordoned", value=True, reason="the node is cordoned")
+CORDONED = AssignedFact(name=CORDON_FACT, value=True, reason="the node is cordoned")
 
 
 @pytest.mark.parametrize(
@@ -307,6 +307,19 @@ def test_cordon(world, policy, value, release):
     answer = world.follow(vip(facts=[CORDONED], on_cordon=policy))
     assert (answer.contribution, answer.release) == (value, release)
     assert world.follow(vip(facts=[replace(CORDONED, value=False)], on_cordon=policy)).contribution == 0
+
+
+def test_a_check_that_is_called_cordoned_is_not_the_cordon(world):
+    fact = AssignedFact(name="cordoned", value=True, reason="Ready is True")
+    check = replace(track("node"), name="cordoned")
+    answer = world.follow(vip(check, facts=[fact, CORDONED], on_cordon=OnCordon.DEMOTE))
+    assert [(part.name, part.value) for part in answer.parts] == [("cordoned", 10), (CORDON_FACT, -263)]
+    assert world.follow(vip(check, facts=[fact], on_cordon=OnCordon.DEMOTE)).contribution == 10
+
+
+def test_a_stale_cordon_says_so(world):
+    answer = world.follow(vip(facts=[replace(CORDONED, stale=True)], on_cordon=OnCordon.RELEASE))
+    assert answer.release == "the node is cordoned (stale)"
 
 
 def test_demote_goes_below_everybody_whatever_other_checks_add(world):
