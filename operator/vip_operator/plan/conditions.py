@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from vip_api.weights import too_small
+
 from vip_operator.plan.acceptance import Refusal
 from vip_operator.plan.changes import Event
 from vip_operator.plan.facts import problems
@@ -179,6 +181,20 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
         yield "PodsUnknown", "; ".join(unknown)
     if s.unplaced:
         yield "PrioritiesExhausted", f"no distinct priority is left for {_names(s.unplaced)}"
+    if weak := _weak_checks(s):
+        yield "WeightTooSmall", weak
+
+
+def _weak_checks(s: Situation) -> str:
+    """The checks whose failure alone moves nothing, each with the best node that it leaves where it is."""
+    tracks = s.vip.spec.track if s.vip.spec is not None else ()
+    found: dict[str, str] = {}
+    for node in sorted(s.assigned, key=lambda n: -s.assigned[n]):
+        others = [(n, p) for n, p in s.assigned.items() if n != node]
+        for track, text in too_small(tracks, node=node, own=s.assigned[node], others=others):
+            found.setdefault(track.name, f"check {track.name}: {text}")
+    more = f"; and {len(found) - SHOWN_NODES} more checks" if len(found) > SHOWN_NODES else ""
+    return "; ".join(list(found.values())[:SHOWN_NODES]) + more
 
 
 def _split_brain(s: Situation) -> Condition:
