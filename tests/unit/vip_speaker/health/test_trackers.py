@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 from itertools import count
+from pathlib import Path
 
 import pytest
 from vip_api.model import CORDON_FACT, Assignment, OnCordon, Peer, Track, VirtualAddress, VirtualIP, VirtualIPSpec
 from vip_api.model import Fact as AssignedFact
-from vip_speaker.health.files import Files
+from vip_speaker.health.files import Files, HostFiles
 from vip_speaker.health.monitor import KINDS, Health
 from vip_speaker.health.remote import PATIENCE_NS
 from vip_speaker.health.runner import Outcome
@@ -195,6 +196,23 @@ def test_a_file_follows_what_is_written_and_is_believed_empty_at_the_second_look
     path.unlink()
     world.loop.pass_ms(2000)
     assert world.value == 0
+
+
+def test_a_file_that_is_not_mounted_is_bad_and_not_zero(world):
+    world.files.host = HostFiles(root=Path("/nonexistent"), directories=(Path("/run/web"),))
+    answer = world.follow(vip(track("file", 0, path="/etc/weight", exists=False)))
+    assert answer.fault == "chk: /etc/weight cannot be seen: it is in none of the chart's speaker.hostFiles"
+    assert world.follow(vip()).fault is None
+
+
+def test_a_mounted_file_is_called_by_the_hosts_name_for_it(world, tmp_path):
+    world.files.host = HostFiles(root=tmp_path, directories=(Path("/run"),))
+    (tmp_path / "run").mkdir()
+    world.follow(vip(track("file", 1, path="/run/value", exists=False)))
+    assert world.assess().parts[0].reason == "/run/value does not exist"
+    (tmp_path / "run" / "value").write_text("7")
+    world.loop.pass_ms(2000)
+    assert (world.assess().contribution, world.assess().parts[0].reason) == (7, "/run/value holds 7")
 
 
 def test_inotify_tells_of_a_file_at_once(world, tmp_path):
