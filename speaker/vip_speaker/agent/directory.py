@@ -38,6 +38,13 @@ class DesiredDirectory:
                     documents[name.removesuffix(SUFFIX)] = document
         return documents
 
+    def holding(self) -> bool:
+        """Whether the router has documents."""
+        try:
+            return bool(self.read_all())
+        except OSError:
+            return False
+
     def write(self, name: str, document: Mapping[str, Any]) -> None:
         """Replace the document of a VIP."""
         text = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
