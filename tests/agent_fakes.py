@@ -66,7 +66,7 @@ class FakeApi:
         self.watched.append(version)
         if self.refuse_watch is not None:
             raise self.refuse_watch
-        yield from self.events.pop(0) if self.events else []
+        return iter(self.events.pop(0) if self.events else [])
 
     def is_served(self) -> bool:
         if isinstance(self.served, ApiError):

@@ -137,6 +137,10 @@ class Peer:
     address: IPAddress | None = None
 
 
+CORDON_FACT = "onCordon"
+"""The fact about the node as a whole: whether it is cordoned. No check can have this name: those have no capitals."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
     """Something only the operator can see, as a track's input on this node.

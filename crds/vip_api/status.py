@@ -40,7 +40,7 @@ _FACTS = Sequence(
         description="One fact.",
         required=("name", "value"),
         fields={
-            "name": Text(description="The check's name.", max_length=63),
+            "name": Text(description="The check's name, or onCordon for whether the node is cordoned.", max_length=63),
             "value": Flag(description="Whether it is good."),
             "reason": Text(description="Why.", max_length=256),
             "stale": Flag(description="Whether the API server could not confirm it lately."),

@@ -115,6 +115,12 @@ class Skipped:
     reason: str
 
 
+def check_changes(state: VirtualIPState) -> list[str]:
+    """What checks change in the priority now, each with its reason: `httpd not running: -10`."""
+    parts = state.priorityParts.contributions if state.priorityParts is not None else ()
+    return [f"{part.reason or part.name}: {part.change:+d}" for part in parts if part.change]
+
+
 def timestamp(seconds: float) -> str:
     """Unix time as RFC 3339 in UTC with microseconds, which the API server takes as a MicroTime."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -64,6 +64,15 @@ def is_deleted(document: Document) -> bool:
     return isinstance(metadata, Mapping) and metadata.get("deletionTimestamp") is not None
 
 
+def with_stale_facts(document: Document) -> Document:
+    """The document with every fact marked: nobody confirms them."""
+    facts = document["assignment"].get("facts") if is_whole(document) else None
+    if not isinstance(facts, list):
+        return document
+    marked = [{**fact, "stale": True} for fact in facts if isinstance(fact, Mapping)]
+    return {**document, "assignment": {**document["assignment"], "facts": marked}}
+
+
 def secret_reference(body: Document) -> tuple[str, str] | None:
     """Name and key of the Secret that holds the password, if the document names one."""
     reference = ((body.get("spec") or {}).get("authentication") or {}).get("passwordSecretRef")

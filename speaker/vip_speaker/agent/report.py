@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from vip_speaker.statefile import VirtualIPState
+from vip_speaker.statefile import VirtualIPState, check_changes
 
 MANAGER_PREFIX = "kube-vrrp-speaker"
 MAX_MANAGER = 128
@@ -45,7 +45,7 @@ def entry(state: VirtualIPState) -> dict[str, Any]:
         "virtualRouterID": state.virtualRouterID,
         "observedGeneration": state.observedGeneration,
         "since": state.since,
-        "reason": _reason(state)[:MAX_REASON],
+        "reason": "; ".join([*filter(None, [headline(state)]), *check_changes(state)])[:MAX_REASON],
     }
     report = {key: value for key, value in report.items() if value not in ("", 0)}
     if state.state == "INIT" and state.link.subnets:
@@ -73,7 +73,14 @@ def written(own: Mapping[str, Any] | None) -> dict[str, Any]:
     return {k: v for k, v in (own or {}).items() if k not in OPERATOR_FIELDS}
 
 
-def _reason(state: VirtualIPState) -> str:
+def is_rewording(wanted: Mapping[str, Any], former: Mapping[str, Any], state: VirtualIPState) -> bool:
+    """Whether the two differ in nothing but what checks have to say, such as the number that a script printed."""
+    rest = [{k: v for k, v in one.items() if k != "reason"} for one in (wanted, former)]
+    return rest[0] == rest[1] and str(former.get("reason", "")).startswith(headline(state)[:MAX_REASON])
+
+
+def headline(state: VirtualIPState) -> str:
+    """Why the VIP is in its state, without the checks."""
     if state.splitBrain is not None:
         return f"{ANOTHER_MASTER}: {state.splitBrain.source} advertises as well, since {state.splitBrain.since}"
     if state.state == "FAULT" and not state.interface and not state.problems:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import is_assigned, own_entry
-from vip_speaker.agent.report import entry, field_manager, mastership, silent, written
+from vip_speaker.agent.report import entry, field_manager, is_rewording, mastership, silent, written
 from vip_speaker.agent.store import Store
 from vip_speaker.statefile import NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
 
@@ -29,6 +29,10 @@ AT_ONCE = 4
 """Patches under way at a time: all VIPs of a node may change in the same instant."""
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 5.0
+
+
+REWORDING_S = 60.0
+"""What a check has to say may differ with each of its runs: that alone is not worth more than a write a minute."""
 
 
 class StatusApi(Protocol):
@@ -63,6 +67,7 @@ class Reporter:
         self._manager = field_manager(node)
         self._failures: dict[str, _Failure] = {}
         self._silent_since: dict[str, float] = {}
+        self._written_at: dict[str, float] = {}
         self._stopping_until: float | None = None
         self._wake = threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="status")
@@ -97,6 +102,7 @@ class Reporter:
             if (change := self._change(body, states.get(name))) is not None
         }
         self._failures = {name: f for name, f in self._failures.items() if name in due}
+        self._written_at = {name: at for name, at in self._written_at.items() if name in bodies}
         now = self._clock()
         ready = [n for n in due if n not in self._failures or self._failures[n].retry_at <= now]
         list(self._pool.map(lambda name: self._write(bodies[name], due[name]), ready))
@@ -122,6 +128,9 @@ class Reporter:
         unnamed = any(key not in (body.get("status") or {}) for key in mine)
         if wanted == written(own) and not unnamed:
             return None
+        recently = self._clock() < self._written_at.get(name, float("-inf")) + REWORDING_S
+        if recently and state is not None and is_rewording(wanted, written(own), state):
+            return None
         return {**mine, "nodes": [{"node": self._node, **wanted}]}
 
     def _silence(self, name: str) -> dict[str, Any] | None:
@@ -145,6 +154,7 @@ class Reporter:
             log.log(logging.WARNING if count == 1 else logging.DEBUG, "%s: status not written: %s", name, error)
         else:
             self._failures.pop(name, None)
+            self._written_at[name] = self._clock()
             self._store.put(answer)
 
     def _is_done(self) -> bool:

@@ -10,7 +10,16 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from vip_speaker.agent.api import ApiError
-from vip_speaker.agent.desired import deleted, desired, is_assigned, is_deleted, is_whole, password_of, secret_reference
+from vip_speaker.agent.desired import (
+    deleted,
+    desired,
+    is_assigned,
+    is_deleted,
+    is_whole,
+    password_of,
+    secret_reference,
+    with_stale_facts,
+)
 from vip_speaker.agent.directory import DesiredDirectory
 from vip_speaker.agent.store import Store
 
@@ -34,7 +43,10 @@ class Secrets(Protocol):
 
 
 class Writer:
-    """Compares level by level: what the directory holds with what it should hold."""
+    """Compares level by level: what the directory holds with what it should hold.
+
+    While `stale` says that the API server does not answer, what the operator saw last stays, and is marked.
+    """
 
     def __init__(
         self,
@@ -43,9 +55,11 @@ class Writer:
         secrets: Secrets,
         *,
         node: str,
+        stale: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._directory, self._secrets, self._node, self._clock = store, directory, secrets, node, clock
+        self._stale = stale
         self._passwords: dict[tuple[str, str], tuple[str | None, float]] = {}
         self._deleted_at: dict[str, float] = {}
         self._wake = threading.Event()
@@ -62,21 +76,14 @@ class Writer:
         self._stopped = True
         self._wake.set()
 
-    def holding(self) -> bool:
-        """Whether the router has documents."""
-        try:
-            return not all(is_deleted(document) for document in self._directory.read_all().values())
-        except OSError:
-            return False
-
     def run(self) -> None:
         """Write until stopped."""
         while not self._stopped:
             self._wake.wait(IDLE_S)
             self._wake.clear()
             self.beat_at = self._clock()
-            if self._stopped or not self._store.listed.is_set():
-                continue  # before the first list nobody knows better than the files
+            if self._stopped:
+                continue
             trouble = self.synchronise()
             if trouble != self._trouble and trouble:
                 log.error("documents for the router cannot be written: %s", trouble)
@@ -88,17 +95,23 @@ class Writer:
             present = self._directory.read_all()
         except OSError as error:
             return str(error)
+        listed, stale = self._store.listed.is_set(), self._stale()
         bodies, troubles = self._store.all(), []
         wanted = {secret_reference(body) for body in bodies.values()}
         self._passwords = {reference: known for reference, known in self._passwords.items() if reference in wanted}
         for name in sorted(present.keys() | bodies.keys()):
             try:
-                self._settle(name, bodies.get(name), present.get(name))
+                if listed:
+                    self._settle(name, bodies.get(name), present.get(name), stale=stale)
+                elif stale and name in present:  # before the first list nobody knows better than the files
+                    self._write(name, with_stale_facts(present[name]), present[name])
             except OSError as error:
                 troubles.append(str(error))
         return "; ".join(troubles[:3])
 
-    def _settle(self, name: str, body: Mapping[str, Any] | None, former: Mapping[str, Any] | None) -> None:
+    def _settle(
+        self, name: str, body: Mapping[str, Any] | None, former: Mapping[str, Any] | None, *, stale: bool
+    ) -> None:
         if body is None:
             self._settle_deleted(name, former)
             return
@@ -108,9 +121,13 @@ class Writer:
         if wanted is None and former is not None:
             self._directory.remove(name)
             log.info("%s: removed, not assigned to this node", name)
-        elif wanted is not None and wanted != former:
+        elif wanted is not None:
+            self._write(name, with_stale_facts(wanted) if stale else wanted, former)
+
+    def _write(self, name: str, wanted: Mapping[str, Any], former: Mapping[str, Any] | None) -> None:
+        if wanted != former:
             self._directory.write(name, wanted)
-            log.info("%s: generation %s, %s", name, wanted["metadata"].get("generation"), _told(wanted))
+            log.info("%s: %s", name, _told(wanted))
 
     def _settle_deleted(self, name: str, former: Mapping[str, Any] | None) -> None:
         """First the router is told that nobody will serve the VIP, so that it waits for no successor."""
@@ -142,5 +159,10 @@ class Writer:
 
 
 def _told(document: Mapping[str, Any]) -> str:
-    assignment = document["assignment"]
-    return f"priority {assignment['priority']}, VRID {assignment.get('virtualRouterID', 'not decided')}"
+    """What goes to the log. The document may be one that the router could have changed."""
+    assignment, facts = document["assignment"], document["assignment"].get("facts") or ()
+    stale = ", its facts stale" if any(isinstance(f, Mapping) and f.get("stale") for f in facts) else ""
+    return (
+        f"generation {document['metadata'].get('generation')}, priority {assignment.get('priority')}, "
+        f"VRID {assignment.get('virtualRouterID', 'not decided')}{stale}"
+    )

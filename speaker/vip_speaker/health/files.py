@@ -12,6 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from vip_speaker.health.facts import Fact, Verdict, bad, good
@@ -28,11 +29,31 @@ _LOOK_NS = 1_000_000_000
 _ATTACH_NS = 250_000_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFiles:
+    """Where the files are that documents name: at their path, or in a container below `root`, if mounted there."""
+
+    root: Path | None = None
+    directories: tuple[Path, ...] = ()
+
+    def locate(self, path: Path) -> Path | None:
+        """Where to look for `path`; None: nowhere."""
+        if self.root is None:
+            return path
+        mounted = any(path.is_relative_to(directory) for directory in self.directories)
+        return self.root / path.relative_to("/") if mounted else None
+
+    def leads_out(self, located: Path) -> bool:
+        """Whether a link on the way to that place leaves what is mounted: there it means another directory."""
+        return self.root is not None and not located.parent.resolve().is_relative_to(self.root.resolve())
+
+
 class Files:
     """Calls back whoever is interested in a directory when something in it changed."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, host: HostFiles | None = None) -> None:
         self._loop = loop
+        self.host = host or HostFiles()
         self._directories: dict[Path, _Directory] = {}
 
     def watch(self, directory: Path, callback: Callable[[], None]) -> None:
@@ -89,19 +110,22 @@ class _Directory:
             callback()
 
 
-def presence(path: Path) -> Fact:
-    """Whether something has that path, whatever it is."""
+def presence(located: Path, path: Path) -> Fact:
+    """Whether something has that path, whatever it is. `path` is what it is called."""
     try:
-        path.lstat()
+        located.lstat()
     except OSError as error:
         return bad(f"{path} cannot be looked at: {error.strerror}" if _is_odd(error) else f"{path} does not exist")
     return good(f"{path} exists")
 
 
-def number_in(path: Path) -> Fact:
-    """The number in a file; missing or empty is 0. BAD without a number: there is something, but it says nothing."""
+def number_in(located: Path, path: Path) -> Fact:
+    """The number in a file; missing or empty is 0. BAD without a number: there is something, but it says nothing.
+
+    `path` is what it is called.
+    """
     try:
-        content = _content(path)
+        content = _content(located)
     except OSError as error:
         if not _is_odd(error):
             return Fact(verdict=Verdict.GOOD, reason=f"{path} does not exist", number=0)

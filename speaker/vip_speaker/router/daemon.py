@@ -16,7 +16,7 @@ from pathlib import Path
 from vip_api.model import VirtualIP
 
 from vip_speaker.health.evaluate import Assessment
-from vip_speaker.health.files import Files
+from vip_speaker.health.files import Files, HostFiles
 from vip_speaker.health.monitor import Health
 from vip_speaker.health.processes import Processes
 from vip_speaker.health.runner import Runner, Where
@@ -52,6 +52,7 @@ class Settings:
     node: str
     address_lifetime_s: int | None = None
     checks: Where = field(default_factory=Where)
+    files: HostFiles = field(default_factory=HostFiles)
 
 
 class Daemon:
@@ -70,7 +71,7 @@ class Daemon:
         around = Surroundings(
             loop=loop,
             kernel=kernel,
-            files=Files(loop),
+            files=Files(loop, settings.files),
             processes=Processes(loop),
             runner=self._runner,
             role=self._role,

@@ -165,7 +165,7 @@ def test_facts_about_cordon_conditions_and_pods_reach_the_nodes(product):
         wait_for(lambda: fact("node3", "served"), what="the pod is ready", timeout=60, poll=0.1)
         wait_for(lambda: product.holders(ADDRESS) == ["node3"], what="the VIP goes to the pod's node", timeout=30)
         product.cluster.kubectl("cordon", "node3")
-        wait_for(lambda: fact("node3", "cordoned"), what="the cordon is known", timeout=30, poll=0.1)
+        wait_for(lambda: fact("node3", "onCordon"), what="the cordon is known", timeout=30, poll=0.1)
         wait_for(lambda: product.holders(ADDRESS) != ["node3"], what="the VIP leaves the cordoned node", timeout=30)
     finally:
         product.cluster.kubectl("uncordon", "node3")

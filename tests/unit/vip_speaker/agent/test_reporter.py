@@ -4,7 +4,15 @@ import pytest
 from vip_speaker.agent.report import entry, field_manager
 from vip_speaker.agent.reporter import Reporter
 from vip_speaker.agent.store import Store
-from vip_speaker.statefile import HeardRouter, Link, SplitBrain, StateDirectory, VirtualIPState
+from vip_speaker.statefile import (
+    Contribution,
+    HeardRouter,
+    Link,
+    PriorityParts,
+    SplitBrain,
+    StateDirectory,
+    VirtualIPState,
+)
 
 from tests.agent_fakes import FakeApi, assigned, refusal
 
@@ -216,3 +224,35 @@ def test_delays_grow_to_a_bound(tmp_path):
         bench.now += 0.1
     assert bench.reporter._failures["web"].retry_at - bench.now <= 5
     assert bench.reporter._failures["web"].count < 60
+
+
+def checked(reason, change=-10, **fields):
+    parts = (
+        Contribution(name="ok", value=5, reason="fine"),
+        Contribution(name="x", value=0, reason=reason, change=change),
+    )
+    return state(priorityParts=PriorityParts(base=254, contributions=parts), **fields)
+
+
+def test_what_a_check_changes_is_told_with_its_reason():
+    assert entry(checked("httpd not running"))["reason"] == "started; httpd not running: -10"
+    assert entry(checked("httpd is running", change=0))["reason"] == "started"
+
+
+def test_words_that_differ_with_each_run_are_written_once_a_minute(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    assert len(bench.report(checked("load 1"))) == 1
+    for number in range(59):
+        bench.now += 1
+        assert bench.report(checked(f"load {number}.5")) == []
+    bench.now += 2
+    assert len(bench.report(checked("load 9"))) == 1
+
+
+def test_everything_else_is_written_at_once(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.report(checked("load 1"))
+    assert len(bench.report(checked("load 2", effectivePriority=244))) == 1
+    split = SplitBrain(source="192.168.137.9", since="2026-01-01T00:00:00.000000Z")
+    assert len(bench.report(checked("load 2", effectivePriority=244, splitBrain=split))) == 1
+    assert len(bench.report(checked("load 2", effectivePriority=244))) == 1

@@ -95,8 +95,12 @@ class Bench:
         self.api = FakeApi()
         self.store = Store()
         self.directory = DesiredDirectory(path)
-        self.writer = Writer(self.store, self.directory, self.api, node="node1", clock=lambda: self.now)
-        self.store.replace(objects)
+        self.stale = False
+        self.writer = Writer(
+            self.store, self.directory, self.api, node="node1", stale=lambda: self.stale, clock=lambda: self.now
+        )
+        if objects:
+            self.store.replace(objects)
 
     def synchronise(self):
         self.writer.synchronise()
@@ -121,7 +125,7 @@ def test_what_is_deleted_is_told_first_and_removed_when_the_router_has_seen_it(t
     parsed = parse_document(bench.synchronise()["web"])
     assert isinstance(parsed, VirtualIP)
     assert parsed.deleted
-    assert not bench.writer.holding(), "nothing is served any more"
+    assert not bench.directory.holding(), "nothing is served any more"
     bench.now += DELETED_FOR_S / 2
     assert "web" in bench.synchronise()
     bench.now += DELETED_FOR_S / 2
@@ -268,3 +272,45 @@ def test_documents_are_json_that_replaces_atomically(tmp_path):
     bench.synchronise()
     assert json.loads((tmp_path / "web.json").read_text())["kind"] == "VirtualIP"
     assert not list(tmp_path.glob(".*"))
+
+
+FACT = {"name": "pods", "value": True, "reason": "at least 1 ready"}
+
+
+def facts(documents):
+    return documents["web"]["assignment"]["facts"]
+
+
+def test_in_an_outage_facts_stay_and_are_marked(tmp_path):
+    bench = Bench(tmp_path, assigned(facts=[FACT]))
+    assert facts(bench.synchronise()) == [FACT]
+    bench.stale = True
+    marked = bench.synchronise()
+    assert facts(marked) == [{**FACT, "stale": True}]
+    assert isinstance(parse_document(marked["web"]), VirtualIP)
+    before = (tmp_path / "web.json").stat().st_ino
+    bench.synchronise()
+    assert (tmp_path / "web.json").stat().st_ino == before
+    bench.stale = False
+    assert facts(bench.synchronise()) == [FACT]
+
+
+def test_a_document_without_facts_is_not_touched_by_an_outage(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.synchronise()
+    before = (tmp_path / "web.json").stat().st_ino
+    bench.stale = True
+    bench.synchronise()
+    assert (tmp_path / "web.json").stat().st_ino == before
+
+
+def test_an_agent_that_starts_in_an_outage_marks_what_it_finds_and_takes_nothing_away(tmp_path):
+    Bench(tmp_path, assigned(facts=[FACT])).synchronise()
+    odd = {"apiVersion": "a", "kind": "b", "metadata": {}, "spec": {}, "assignment": {"facts": [1, {}]}}
+    (tmp_path / "odd.json").write_text("{}")
+    (tmp_path / "odder.json").write_text(json.dumps(odd))
+    again = Bench(tmp_path)
+    assert facts(again.synchronise()) == [FACT]
+    again.stale = True
+    assert facts(again.synchronise()) == [{**FACT, "stale": True}]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["odd.json", "odder.json", "web.json"]
