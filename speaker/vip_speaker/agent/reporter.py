@@ -126,10 +126,9 @@ class Reporter:
         mine = mastership(self._node, wanted)
         # only where nobody is named: two nodes that both believe to be MASTER must not overwrite each other for ever
         unnamed = any(key not in (body.get("status") or {}) for key in mine)
-        if wanted == written(own) and not unnamed:
-            return None
         recently = self._clock() < self._written_at.get(name, float("-inf")) + REWORDING_S
-        if recently and state is not None and is_rewording(wanted, written(own), state):
+        reworded = recently and state is not None and is_rewording(wanted, written(own), state)
+        if (wanted == written(own) or reworded) and not unnamed:
             return None
         return {**mine, "nodes": [{"node": self._node, **wanted}]}
 
