@@ -15,6 +15,7 @@ from pathlib import Path
 
 from vip_api.model import VirtualIP
 
+from vip_speaker.health.aside import Aside
 from vip_speaker.health.evaluate import Assessment
 from vip_speaker.health.files import Files
 from vip_speaker.health.monitor import Health
@@ -67,10 +68,11 @@ class Daemon:
         self._cleanup = cleanup
         self._outlet = outlet
         self._runner = Runner(loop, settings.checks)
+        self._aside = Aside(loop)
         around = Surroundings(
             loop=loop,
             kernel=kernel,
-            files=Files(loop),
+            files=Files(loop, self._aside),
             processes=Processes(loop),
             runner=self._runner,
             role=self._role,
@@ -153,6 +155,7 @@ class Daemon:
         """Stop watching and give everything back; after `left`."""
         self._health.close()
         self._runner.close()
+        self._aside.close()
         for link in self._links.values():
             link.close()
         for unicast in self._unicast.values():
