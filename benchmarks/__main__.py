@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cluster_tables, moves, silence, steadiness
+from benchmarks import cluster_tables, moves, planning, silence, steadiness
 from benchmarks.tables import Table, show
 
 OURS, THEIRS = "kube-vrrp", "keepalived"
@@ -161,8 +161,13 @@ class Run:
         head = ["VIPs", "interval", "router", "CPU % as master", "CPU % as backup", "RSS MiB (parent + child)"]
         return "What it costs", head, rows
 
+    def plan(self) -> Table:
+        found = planning.measure(1 if self.quick else 5)
+        self.results["plan"] = [dataclasses.asdict(one) for one in found]
+        return planning.table(found)
 
-PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "cost")
+
+PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "cost", "plan")
 CLUSTER = "cluster"
 
 
