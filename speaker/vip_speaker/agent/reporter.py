@@ -17,7 +17,7 @@ from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import is_assigned, own_entry
 from vip_speaker.agent.report import entry, field_manager, silent, written
 from vip_speaker.agent.store import Store
-from vip_speaker.statefile import NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
+from vip_speaker.statefile import Look, NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +63,12 @@ class Reporter:
         self._manager = field_manager(node)
         self._failures: dict[str, _Failure] = {}
         self._silent_since: dict[str, float] = {}
+        self._seen: Look | None = None
+        self._settled: dict[str, tuple[object, object]] = {}
         self._stopping_until: float | None = None
         self._wake = threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="status")
-        self.states: dict[str, VirtualIPState] = {}
+        self.states: Mapping[str, VirtualIPState] = {}
         self.beat_at = clock()
 
     def poke(self) -> None:
@@ -91,21 +93,38 @@ class Reporter:
     def report(self, states: Mapping[str, VirtualIPState]) -> None:
         """Write every entry that differs from what the store has."""
         bodies = self._store.all()
-        due = {
-            name: change
-            for name, body in bodies.items()
-            if (change := self._change(body, states.get(name))) is not None
-        }
+        due = self._due(bodies, states)
         self._failures = {name: f for name, f in self._failures.items() if name in due}
         now = self._clock()
         ready = [n for n in due if n not in self._failures or self._failures[n].retry_at <= now]
         list(self._pool.map(lambda name: self._write(bodies[name], due[name]), ready))
 
-    def _look(self) -> dict[str, VirtualIPState]:
+    def _due(
+        self, bodies: Mapping[str, Mapping[str, Any]], states: Mapping[str, VirtualIPState]
+    ) -> dict[str, Mapping[str, Any]]:
+        """What is to be applied, by VIP. Where object and document are those that were compared before, nothing is:
+        this runs twenty times a second.
+        """
+        due, settled = {}, {}
+        for name, body in bodies.items():
+            state = states.get(name)
+            known = self._settled.get(name)
+            if known is not None and known[0] is body and known[1] is state:
+                settled[name] = known
+            elif (change := self._change(body, state)) is not None:
+                due[name] = change
+            elif state is not None or not is_assigned(body, self._node):
+                settled[name] = body, state
+        self._settled = settled
+        return due
+
+    def _look(self) -> Mapping[str, VirtualIPState]:
         try:
-            return {state.name: state for state in self._directory.read_all()}
+            self._seen = self._directory.look(self._seen)
         except NoStateDirectoryError:
+            self._seen = None
             return {}
+        return self._seen.states
 
     def _change(self, body: Mapping[str, Any], state: VirtualIPState | None) -> Mapping[str, Any] | None:
         """The status to apply, or None where nothing differs."""

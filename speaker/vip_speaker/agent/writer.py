@@ -44,6 +44,9 @@ class Writer:
     ) -> None:
         self._store, self._directory, self._secrets, self._node, self._clock = store, directory, secrets, node, clock
         self._passwords: dict[tuple[str, str], tuple[str | None, float]] = {}
+        self._present: dict[str, Mapping[str, Any]] = {}
+        self._settled: dict[str, Mapping[str, Any]] = {}
+        self._compared_at = float("-inf")
         self._wake = threading.Event()
         self._stopped = False
         self._trouble = ""
@@ -73,34 +76,50 @@ class Writer:
             self.beat_at = self._clock()
             if self._stopped or not self._store.listed.is_set():
                 continue  # before the first list nobody knows better than the files
-            trouble = self.synchronise()
+            trouble = self.synchronise(thoroughly=self._clock() - self._compared_at >= IDLE_S)
             if trouble != self._trouble and trouble:
                 log.error("documents for the router cannot be written: %s", trouble)
             self._trouble = trouble
 
-    def synchronise(self) -> str:
-        """Write what differs, remove what is not to be there. What one file meets is returned and stops no other."""
-        try:
-            present = self._directory.read_all()
-        except OSError as error:
-            return str(error)
+    def synchronise(self, *, thoroughly: bool = True) -> str:
+        """Write what differs, remove what is not to be there. What one file meets is returned and stops no other.
+
+        `thoroughly`: read every file; else only objects that changed are looked at, and the files are taken to be as
+        they were left.
+        """
         bodies, troubles = self._store.all(), []
+        if thoroughly:
+            try:
+                self._present = dict(self._directory.read_all())
+            except OSError as error:
+                return str(error)
+            self._settled = {}
+            self._compared_at = self._clock()
         wanted = {secret_reference(body) for body in bodies.values()}
         self._passwords = {reference: known for reference, known in self._passwords.items() if reference in wanted}
-        for name in sorted(present.keys() | bodies.keys()):
+        for name in sorted(self._present.keys() | self._settled.keys() | bodies.keys()):
+            body = bodies.get(name)
+            if not thoroughly and body is self._settled.get(name):
+                continue
+            self._settled.pop(name, None)
             try:
-                self._settle(name, bodies.get(name), present.get(name))
+                self._settle(name, body, self._present.get(name))
             except OSError as error:
                 troubles.append(str(error))
+            else:
+                if body is not None:
+                    self._settled[name] = body
         return "; ".join(troubles[:3])
 
     def _settle(self, name: str, body: Mapping[str, Any] | None, former: Mapping[str, Any] | None) -> None:
         wanted = desired(body, self._node, former, self._password(body, former)) if body is not None else None
         if wanted is None and former is not None:
             self._directory.remove(name)
+            del self._present[name]
             log.info("%s: removed, %s", name, "deleted" if body is None else "not assigned to this node")
         elif wanted is not None and wanted != former:
             self._directory.write(name, wanted)
+            self._present[name] = wanted
             log.info("%s: generation %s, %s", name, wanted["metadata"].get("generation"), _told(wanted))
 
     def _password(self, body: Mapping[str, Any], former: Mapping[str, Any] | None) -> str | None:

@@ -6,7 +6,7 @@ from vip_speaker.agent.reporter import Reporter
 from vip_speaker.agent.store import Store
 from vip_speaker.statefile import HeardRouter, Link, SplitBrain, StateDirectory, VirtualIPState
 
-from tests.agent_fakes import FakeApi, assigned, refusal
+from tests.agent_fakes import FakeApi, assigned, refusal, vip
 
 
 def state(role="BACKUP", **fields):
@@ -194,3 +194,28 @@ def test_delays_grow_to_a_bound(tmp_path):
         bench.now += 0.1
     assert bench.reporter._failures["web"].retry_at - bench.now <= 5
     assert bench.reporter._failures["web"].count < 60
+
+
+def test_what_was_compared_is_not_compared_again(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, assigned("a"), assigned("b"), vip("elsewhere"))
+    states = {name: state(name=name) for name in ("a", "b")}
+    bench.reporter.report(states)
+    bench.reporter.report(states)
+    compared = []
+    own = bench.reporter._change
+    monkeypatch.setattr(bench.reporter, "_change", lambda body, of: compared.append(of) or own(body, of))
+    bench.reporter.report(states)
+    assert compared == []
+    changed = {**states, "a": state("MASTER", name="a")}
+    bench.reporter.report(changed)
+    assert compared == [changed["a"]]
+
+
+def test_a_silence_that_begins_is_noticed_although_nothing_changed_since(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    states = {"web": state()}
+    bench.reporter.report(states)
+    bench.reporter.report(states)
+    assert bench.report() == []
+    bench.now += 3
+    assert len(bench.report()) == 1
