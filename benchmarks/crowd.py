@@ -27,7 +27,7 @@ from tests.cluster.installation import NAMESPACE, Installation, addresses
 from tests.netns import Host, wait_for
 
 VIPS = 200
-FIRST = ipaddress.IPv4Address("192.168.136.10")
+FIRST = ipaddress.IPv4Address("192.168.138.1")  # above the hosts, which have numbers below 256
 SUBNET = "192.168.136.0/22"
 OVERHEAD_S = 10.0
 """What all of them together may take beside listening and the protocol's wait."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import is_assigned, own_entry
-from vip_speaker.agent.report import entry, field_manager, silent, written
+from vip_speaker.agent.report import entry, field_manager, is_news, silent, written
 from vip_speaker.agent.store import Store
 from vip_speaker.statefile import Look, NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
 
@@ -27,6 +27,8 @@ SILENT_AFTER_S = 2.0
 """A router that is started anew says nothing for less than this."""
 AT_ONCE = 4
 """Patches under way at a time: all VIPs of a node may change in the same instant."""
+BATCH = 4 * AT_ONCE
+"""Patches before the router's documents are looked at again: what is written is never much older than that."""
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 5.0
 
@@ -97,7 +99,10 @@ class Reporter:
         self._failures = {name: f for name, f in self._failures.items() if name in due}
         now = self._clock()
         ready = [n for n in due if n not in self._failures or self._failures[n].retry_at <= now]
-        list(self._pool.map(lambda name: self._write(bodies[name], due[name]), ready))
+        ready.sort(key=lambda name: _urgency(due[name]))
+        if len(ready) > BATCH:
+            self._wake.set()
+        list(self._pool.map(lambda name: self._write(bodies[name], due[name]), ready[:BATCH]))
 
     def _due(
         self, bodies: Mapping[str, Mapping[str, Any]], states: Mapping[str, VirtualIPState]
@@ -105,13 +110,17 @@ class Reporter:
         """What is to be applied, by VIP. Where object and document are those that were compared before, nothing is:
         this runs twenty times a second.
         """
-        due, settled = {}, {}
+        due: dict[str, Mapping[str, Any]] = {}
+        settled: dict[str, tuple[object, object]] = {}
+        given = frozenset[int]()
         for name, body in bodies.items():
             state = states.get(name)
             known = self._settled.get(name)
             if known is not None and known[0] is body and known[1] is state:
                 settled[name] = known
-            elif (change := self._change(body, state)) is not None:
+                continue
+            given = given or _given(bodies)
+            if (change := self._change(body, state, given)) is not None:
                 due[name] = change
             elif state is not None or not is_assigned(body, self._node):
                 settled[name] = body, state
@@ -126,7 +135,9 @@ class Reporter:
             return {}
         return self._seen.states
 
-    def _change(self, body: Mapping[str, Any], state: VirtualIPState | None) -> Mapping[str, Any] | None:
+    def _change(
+        self, body: Mapping[str, Any], state: VirtualIPState | None, given: frozenset[int]
+    ) -> Mapping[str, Any] | None:
         """The status to apply, or None where nothing differs."""
         name, own = body["metadata"]["name"], own_entry(body, self._node)
         if not is_assigned(body, self._node):
@@ -134,7 +145,7 @@ class Reporter:
         wanted = entry(state) if state is not None else self._silence(name)
         if state is not None:
             self._silent_since.pop(name, None)
-        if wanted is None or wanted == written(own):
+        if wanted is None or not is_news(wanted, written(own), given):
             return None
         return {"nodes": [{"node": self._node, **wanted}]}
 
@@ -174,3 +185,15 @@ class Reporter:
             if is_assigned(b, self._node) and (own_entry(b, self._node) or {}).get("state") in ("MASTER", "BACKUP")
         ]
         return not active and not stale
+
+
+def _given(bodies: Mapping[str, Mapping[str, Any]]) -> frozenset[int]:
+    """The virtual router IDs that the operator has given."""
+    return frozenset(
+        vrid for body in bodies.values() if isinstance(vrid := (body.get("status") or {}).get("virtualRouterID"), int)
+    )
+
+
+def _urgency(status: Mapping[str, Any]) -> bool:
+    """What is sorted first: a node that is master now is what people look for."""
+    return not any(own.get("state") == "MASTER" for own in status.get("nodes") or ())
