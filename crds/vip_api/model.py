@@ -173,12 +173,16 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualIP:
-    """One VirtualIP document. `generation` and `uid` are None where no API server set them."""
+    """One VirtualIP document. `generation` and `uid` are None where no API server set them.
+
+    `deleted`: it has a deletion timestamp, so no node is to serve it any more.
+    """
 
     name: str
     spec: VirtualIPSpec
     generation: int | None = None
     uid: str | None = None
+    deleted: bool = False
     assignment: Assignment | None = None
 
 

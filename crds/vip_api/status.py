@@ -97,6 +97,7 @@ STATUS = Record(
         "observedGeneration": _GENERATION,
         "virtualRouterID": _VRID,
         "master": Text(description="The node that is MASTER.", max_length=253),
+        "masterPriority": Integer(description="That node's effective priority.", minimum=0, maximum=255),
         "backups": Text(description="The nodes that stand by, in a line.", max_length=65536),
         "conditions": CONDITIONS,
         "nodes": Sequence(

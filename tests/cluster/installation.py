@@ -67,9 +67,13 @@ class Installation:
         return str(lease["spec"].get("holderIdentity") or "")
 
     def speakers(self) -> dict[str, dict[str, Any]]:
-        """The speaker pods that are not ending, by node."""
+        """The speaker pods that have a node and are not ending, by node."""
         pods = self.cluster.get("pods", "-n", NAMESPACE, "-l", SPEAKERS)["items"]
-        return {p["spec"]["nodeName"]: p for p in pods if "deletionTimestamp" not in p["metadata"]}
+        return {
+            p["spec"]["nodeName"]: p
+            for p in pods
+            if "nodeName" in p["spec"] and "deletionTimestamp" not in p["metadata"]
+        }
 
     def speakers_current(self) -> bool:
         """Whether every node has a ready speaker of the template that the chart rendered last."""

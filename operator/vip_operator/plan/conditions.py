@@ -95,8 +95,10 @@ def events(conditions: Iterable[Condition], vip: Vip, master: str | None) -> tup
         elif (former.get("status"), former.get("reason")) != (condition.status, condition.reason):
             kind = "Normal" if condition.reason in EXPECTED else "Warning"
             result.append(Event(type=kind, reason=condition.reason, message=condition.message[:MAX_MESSAGE]))
-    if master is not None and master != vip.master:
-        message = f"{master} is MASTER" if vip.master is None else f"{master} is MASTER, after {vip.master}"
+    if master is not None and master != vip.announced_master:
+        report = vip.entries[master].report
+        why = f": {report.reason}" if report is not None and report.reason else ""
+        message = f"{master} is MASTER{why}"[:MAX_MESSAGE]
         result.append(Event(type="Normal", reason="MasterChanged", message=message))
     return tuple(result)
 

@@ -18,6 +18,7 @@ from vip_api.parse import parse_document
 
 RELEASE_ANNOTATION = "kube-vrrp.io/release"
 TEMPLATE_HASH_ANNOTATION = "kube-vrrp.io/template-hash"
+OPERATOR_MANAGER = "kube-vrrp-operator"
 SPEAKER_MANAGER_PREFIX = "kube-vrrp-speaker"
 
 MASTER = "MASTER"
@@ -223,8 +224,8 @@ class Vip:
     owned_status: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def master(self) -> str | None:
-        """The master that the operator wrote last."""
+    def announced_master(self) -> str | None:
+        """The master that the operator wrote last; None since a node has named itself."""
         return _string(self.owned_status.get("master"))
 
     @property
@@ -243,8 +244,11 @@ class Vip:
         metadata, status = body["metadata"], _mapping(body.get("status"))
         parsed = parse_document(body)
         spec = parsed.spec if isinstance(parsed, VirtualIP) else None
-        entries = _entries(status, metadata.get("managedFields") or ())
+        managed_fields = metadata.get("managedFields") or ()
+        entries = _entries(status, managed_fields)
         owned = {key: status[key] for key in OPERATOR_STATUS_FIELDS if key in status}
+        if not _master_is_the_operators(managed_fields):
+            owned.pop("master", None)
         owned["nodes"] = [dict(e.owned) for e in entries.values() if e.owned]
         return cls(
             name=metadata["name"],
@@ -264,6 +268,15 @@ class Vip:
 
 OPERATOR_STATUS_FIELDS = ("observedGeneration", "virtualRouterID", "master", "backups", "conditions")
 OPERATOR_ENTRY_FIELDS = ("priority", "reporting", "facts")
+
+
+def _master_is_the_operators(managed_fields: Any) -> bool:
+    """Whether the operator is among those who say who is master: a node that becomes it says so first."""
+    return any(
+        manager.get("manager") == OPERATOR_MANAGER
+        and "f:master" in _mapping(_mapping(manager.get("fieldsV1")).get("f:status"))
+        for manager in managed_fields
+    )
 
 
 def _entries(status: Mapping[str, Any], managed_fields: Any) -> dict[str, Entry]:

@@ -56,6 +56,13 @@ def entry(state: VirtualIPState) -> dict[str, Any]:
     return report
 
 
+def mastership(node: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a node that is MASTER says beside its entry: the columns of `kubectl get` do not wait for an operator."""
+    if report.get("state") != "MASTER":
+        return {}
+    return {"master": node, "masterPriority": report.get("effectivePriority", 0)}
+
+
 def silent(since: str, reason: str) -> dict[str, Any]:
     """The entry of a VIP that the router says nothing about."""
     return {"state": "INIT", "since": since, "reason": reason}

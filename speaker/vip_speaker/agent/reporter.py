@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import is_assigned, own_entry
-from vip_speaker.agent.report import entry, field_manager, is_rewording, silent, written
+from vip_speaker.agent.report import entry, field_manager, is_rewording, mastership, silent, written
 from vip_speaker.agent.store import Store
 from vip_speaker.statefile import NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
 
@@ -121,12 +121,16 @@ class Reporter:
         wanted = entry(state) if state is not None else self._silence(name)
         if state is not None:
             self._silent_since.pop(name, None)
-        if wanted is None or wanted == written(own):
+        if wanted is None:
             return None
+        mine = mastership(self._node, wanted)
+        # only where nobody is named: two nodes that both believe to be MASTER must not overwrite each other for ever
+        unnamed = any(key not in (body.get("status") or {}) for key in mine)
         recently = self._clock() < self._written_at.get(name, float("-inf")) + REWORDING_S
-        if recently and state is not None and is_rewording(wanted, written(own), state):
+        reworded = recently and state is not None and is_rewording(wanted, written(own), state)
+        if (wanted == written(own) or reworded) and not unnamed:
             return None
-        return {"nodes": [{"node": self._node, **wanted}]}
+        return {**mine, "nodes": [{"node": self._node, **wanted}]}
 
     def _silence(self, name: str) -> dict[str, Any] | None:
         """What to report of a VIP without a state document: nothing yet, or that the router is silent."""

@@ -6,10 +6,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from vip_speaker.agent.api import ApiError
-from vip_speaker.agent.desired import desired, is_assigned, password_of, secret_reference, with_stale_facts
+from vip_speaker.agent.desired import (
+    deleted,
+    desired,
+    is_assigned,
+    is_deleted,
+    is_whole,
+    password_of,
+    secret_reference,
+    with_stale_facts,
+)
 from vip_speaker.agent.directory import DesiredDirectory
 from vip_speaker.agent.store import Store
 
@@ -20,6 +30,8 @@ IDLE_S = 10.0
 SECRET_REFRESH_S = 30.0
 """A changed password is seen after this. Watching Secrets would need the right to list them."""
 SECRET_RETRY_S = 5.0
+DELETED_FOR_S = 2.0
+"""The router reads a document within milliseconds; one that says "deleted" stays at least this long for it to see."""
 
 
 class Secrets(Protocol):
@@ -49,6 +61,7 @@ class Writer:
         self._store, self._directory, self._secrets, self._node, self._clock = store, directory, secrets, node, clock
         self._stale = stale
         self._passwords: dict[tuple[str, str], tuple[str | None, float]] = {}
+        self._deleted_at: dict[str, float] = {}
         self._wake = threading.Event()
         self._stopped = False
         self._trouble = ""
@@ -99,10 +112,15 @@ class Writer:
     def _settle(
         self, name: str, body: Mapping[str, Any] | None, former: Mapping[str, Any] | None, *, stale: bool
     ) -> None:
-        wanted = desired(body, self._node, former, self._password(body, former)) if body is not None else None
+        if body is None:
+            self._settle_deleted(name, former)
+            return
+        self._deleted_at.pop(name, None)
+        known = None if former is None or is_deleted(former) else former
+        wanted = desired(body, self._node, known, self._password(body, known))
         if wanted is None and former is not None:
             self._directory.remove(name)
-            log.info("%s: removed, %s", name, "deleted" if body is None else "not assigned to this node")
+            log.info("%s: removed, not assigned to this node", name)
         elif wanted is not None:
             self._write(name, with_stale_facts(wanted) if stale else wanted, former)
 
@@ -110,6 +128,16 @@ class Writer:
         if wanted != former:
             self._directory.write(name, wanted)
             log.info("%s: %s", name, _told(wanted))
+
+    def _settle_deleted(self, name: str, former: Mapping[str, Any] | None) -> None:
+        """First the router is told that nobody will serve the VIP, so that it waits for no successor."""
+        if former is not None and is_whole(former) and not is_deleted(former):
+            self._directory.write(name, deleted(former, datetime.now(UTC)))
+            self._deleted_at[name] = self._clock()
+            log.info("%s: deleted", name)
+        elif self._clock() - self._deleted_at.get(name, -DELETED_FOR_S) >= DELETED_FOR_S:
+            self._directory.remove(name)
+            self._deleted_at.pop(name, None)
 
     def _password(self, body: Mapping[str, Any], former: Mapping[str, Any] | None) -> str | None:
         """The password from the Secret; the one the router has while the API does not answer."""

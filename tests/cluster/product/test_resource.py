@@ -114,8 +114,7 @@ def test_a_deletion_is_priority_0_on_the_wire_and_gone_from_every_node_soon(prod
         e["requestReceivedTimestamp"] for e in reversed(list(cluster.audit_events()))
         if e["verb"] == "delete" and (e.get("objectRef") or {}).get("name") == "web"
     )  # fmt: skip
-    # the master waits an interval and 200 ms for a successor before it leaves: nothing tells it yet that there is none
-    assert _seconds_between(deleted_at, left_at) < 2
+    assert _seconds_between(deleted_at, left_at) < 1
 
 
 def _seconds_between(api_time, monotonic_ns):

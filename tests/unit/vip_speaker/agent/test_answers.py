@@ -3,7 +3,7 @@
 import pytest
 from vip_speaker.agent.answers import EFFECTS, Answer, Effect, of_event, of_status
 from vip_speaker.agent.api import ApiError
-from vip_speaker.agent.reflector import Reflector
+from vip_speaker.agent.reflector import RELIST_S, Reflector
 from vip_speaker.agent.store import Store
 
 from tests.agent_fakes import FakeApi, refusal, vip
@@ -238,7 +238,7 @@ def test_it_is_stale_once_nothing_answered_for_a_while_and_no_longer_with_the_fi
     bench = Bench("a")
     assert not bench.reflector.is_stale()
     bench.turn()
-    bench.now += 1000  # a quiet watch is no silence
+    bench.now += RELIST_S * 0.4  # a quiet watch is no silence; sooner than the next list, whatever its jitter
     assert not bench.reflector.is_stale()
     bench.api.refuse_watch = refusal(None)
     bench.turn()

@@ -102,6 +102,28 @@ def test_a_change_is_written_once(tmp_path):
     assert bench.report(state("MASTER")) == []
 
 
+def test_a_master_names_itself_with_its_entry(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    (written,) = bench.report(state("MASTER", effectivePriority=250))
+    assert (written["master"], written["masterPriority"]) == ("node1", 250)
+    (written,) = bench.report(state("MASTER", effectivePriority=240))
+    assert written["masterPriority"] == 240
+    (written,) = bench.report(state("BACKUP", effectivePriority=240))
+    assert set(written) == {"nodes"}
+
+
+def test_two_masters_do_not_overwrite_each_other_for_ever(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.report(state("MASTER"))
+    bench.api.objects[0]["status"]["master"] = "node2"
+    bench.refresh()
+    assert bench.report(state("MASTER")) == []
+    del bench.api.objects[0]["status"]["master"]
+    bench.refresh()
+    (written,) = bench.report(state("MASTER"))
+    assert written["master"] == "node1", "nobody is named"
+
+
 def test_an_agent_that_starts_anew_writes_nothing_that_is_there(tmp_path):
     bench = Bench(tmp_path, assigned(**entry(state())))
     assert bench.report(state()) == []

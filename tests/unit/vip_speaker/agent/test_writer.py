@@ -10,7 +10,7 @@ from vip_api.parse import parse_document
 from vip_speaker.agent.desired import desired
 from vip_speaker.agent.directory import DesiredDirectory
 from vip_speaker.agent.store import Store
-from vip_speaker.agent.writer import Writer
+from vip_speaker.agent.writer import DELETED_FOR_S, Writer
 
 from tests.agent_fakes import FakeApi, assigned, refusal, vip
 
@@ -112,10 +112,47 @@ def test_files_follow_the_store(tmp_path):
     assert sorted(bench.synchronise()) == ["a", "b"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "b.json"]
     assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o640
-    bench.store.replace([assigned("b")])
-    assert sorted(bench.synchronise()) == ["b"]
+    bench.store.replace([assigned("b", node="node3")])
+    bench.synchronise()
+    bench.now += DELETED_FOR_S
+    assert bench.synchronise() == {}, "a is deleted, b is served by others"
+
+
+def test_what_is_deleted_is_told_first_and_removed_when_the_router_has_seen_it(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.synchronise()
     bench.store.clear()
+    parsed = parse_document(bench.synchronise()["web"])
+    assert isinstance(parsed, VirtualIP)
+    assert parsed.deleted
+    assert not bench.directory.holding(), "nothing is served any more"
+    bench.now += DELETED_FOR_S / 2
+    assert "web" in bench.synchronise()
+    bench.now += DELETED_FOR_S / 2
     assert bench.synchronise() == {}
+
+
+def test_what_an_agent_before_this_one_told_is_removed(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.synchronise()
+    bench.store.clear()
+    bench.synchronise()
+    after = Bench(tmp_path)
+    after.store.clear()
+    assert after.synchronise() == {}
+
+
+def test_a_vip_that_is_made_anew_at_once_is_not_deleted(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.synchronise()
+    bench.store.clear()
+    bench.synchronise()
+    bench.store.replace([vip()])
+    assert bench.synchronise() == {}, "nobody has seen the new one yet"
+    bench.store.replace([assigned()])
+    parsed = parse_document(bench.synchronise()["web"])
+    assert isinstance(parsed, VirtualIP)
+    assert not parsed.deleted
 
 
 def test_nothing_is_written_twice(tmp_path):
