@@ -34,13 +34,13 @@ class Installation:
 
     # -- the release
 
-    def restore(self) -> None:
-        """Links up, API up, the chart with its default values, no VirtualIP."""
+    def restore(self, *values: str) -> None:
+        """Links up, API up, the chart with its default values or these options of helm, no VirtualIP."""
         for node in self.cluster.nodes:
             self.cluster.restore_link(node.name)
         self.cluster.wait_ready()
-        if self._values != ():
-            self.install()
+        if self._values != values:
+            self.install(*values)
         self.delete_vips()
         self.wait_for_speakers()
 

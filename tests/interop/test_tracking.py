@@ -344,4 +344,6 @@ def test_a_cordoned_node_gives_up_the_vip_by_its_policy(lan: Scene, policy: str,
         lan.eventually(lambda: first.document().get("state") == state, f"{state} follows")
         time.sleep(0.3)
     assert warm.lost == 0
+    if policy == "Release":
+        assert first.document()["reason"] == "node first is cordoned"
     never_two(lan)

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from vip_api.model import CORDON_FACT, OnCordon
+
 from vip_operator.plan.changes import ApplyDaemonSet, DeletePod
 from vip_operator.plan.world import (
     FAULT,
     MASTER,
     TEMPLATE_HASH_ANNOTATION,
+    Entry,
     SpeakerPod,
     Template,
     Vip,
@@ -107,13 +110,19 @@ def _not_back(pod: SpeakerPod, world: World) -> str | None:
         return "its new pod is not ready"
     for vip in world.vips:
         entry = vip.entries.get(pod.node)
-        if entry is None or entry.priority is None or vip.virtual_router_id is None:
+        if entry is None or entry.priority is None or vip.virtual_router_id is None or _is_released(vip, entry):
             continue
         if entry.report is None or (not entry.report.takes_part and entry.report.state != FAULT):
             return f"VirtualIP {vip.name} is not served by its new pod"
         if _served_before(vip) and not _has_master(vip):
             return f"VirtualIP {vip.name} has no master"
     return None
+
+
+def _is_released(vip: Vip, entry: Entry) -> bool:
+    """Whether the node is not to serve this VIP, because it is cordoned."""
+    facts = {f.get("name"): f.get("value") for f in entry.owned.get("facts") or ()}
+    return vip.spec is not None and vip.spec.on_cordon is OnCordon.RELEASE and bool(facts.get(CORDON_FACT))
 
 
 def _served_before(vip: Vip) -> bool:

@@ -91,6 +91,7 @@ spec:
             - name: host-{{ $index }}
               mountPath: /host{{ $directory }}
               readOnly: true
+              mountPropagation: HostToContainer
             {{- end }}
         - name: agent
           image: {{ include "kube-vrrp.speaker.image" $ }}
