@@ -137,7 +137,9 @@ class Loop:
         if hold is Hold.TAKEN_OVER:
             self._list(VIPS)
             planned = self._plan(cluster_uid)
-        return self._executor.carry_out(planned.changes)
+        wait_s = self._executor.carry_out(planned.changes)
+        self._lease.used()
+        return wait_s
 
     def _look_up_leases(self, world: World) -> bool:
         """Only where several nodes say MASTER does it matter which of them still reach the API."""
