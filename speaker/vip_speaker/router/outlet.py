@@ -136,8 +136,9 @@ class Outlet:
         return link_document(link, subnets, self._loop.now_ns())
 
     def _tell_service_manager(self) -> None:
-        roles = {role: [n for n, one in sorted(self._instances.items()) if one.role is role] for role in Role}
-        told = "; ".join(f"{role} {' '.join(names)}" for role, names in roles.items() if names) or "no VirtualIP"
+        states = [state for _, state in sorted(self._written.items())]
+        roles = {role: [_with_master(state) for state in states if state.state == role] for role in Role}
+        told = "; ".join(f"{role} {', '.join(names)}" for role, names in roles.items() if names) or "no VirtualIP"
         if told != self._told:
             self._told = told
             notify(f"STATUS={told}")
@@ -157,3 +158,8 @@ class Outlet:
             return False
         self._complained = False
         return True
+
+
+def _with_master(state: statefile.VirtualIPState) -> str:
+    """The VIP's name, and who is master where that is another."""
+    return f"{state.name} (master {state.master})" if state.state == Role.BACKUP and state.master else state.name
