@@ -2,8 +2,12 @@
 
 import contextlib
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,11 +122,11 @@ def moves_and_comes_back(product: Installation, master: str, kind: str) -> None:
     wait_for(lambda: product.holders(ADDRESS) == [master], what=f"{kind}: it is back", timeout=30, poll=0.1)
 
 
-def entry(product: Installation, node: str) -> dict[str, object]:
+def entry(product: Installation, node: str) -> dict[str, Any]:
     return next(e for e in product.status("web")["nodes"] if e["node"] == node)
 
 
-def facts(product: Installation, name: str) -> dict[str, object]:
+def facts(product: Installation, name: str) -> dict[str, Any]:
     """What the operator says of a check, by node."""
     entries = product.status("web")["nodes"]
     return {e["node"]: f["value"] for e in entries for f in e.get("facts", ()) if f["name"] == name}
@@ -155,6 +159,52 @@ def test_what_a_node_sees_moves_the_vip_and_the_status_says_why(checked, kind, r
     assert checked.condition("web", "Degraded")[0] == "False"
     mend(checked, master, kind)
     wait_for(lambda: checked.holders(ADDRESS) == [master], what="it is back", timeout=30, poll=0.1)
+
+
+def processes(product: Installation, node: str, words: str) -> list[int]:
+    """The processes (as this side counts) of the node's speaker whose command line contains these words."""
+    uid = product.speakers()[node]["metadata"]["uid"].replace("-", "")
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            group = (folder / "cgroup").read_text().replace("-", "").replace("_", "")
+            command = (folder / "cmdline").read_text().replace("\0", " ")
+            if uid in group and words in command:
+                found.append(int(folder.name))
+    return found
+
+
+def container(product: Installation, node: str, name: str) -> dict[str, Any]:
+    statuses = product.speakers()[node]["status"]["containerStatuses"]
+    return next(s for s in statuses if s["name"] == name)
+
+
+def restarted(product: Installation, node: str, name: str, *, after: int) -> bool:
+    status = container(product, node, name)
+    return status["restartCount"] > after and status["ready"]
+
+
+def test_what_runs_the_checks_is_killed_and_nothing_moves(checked):
+    master = serve(checked, track=[ON_NODE["script"], ON_NODE["tcp"]])
+    count = container(checked, master, "checks")["restartCount"]
+    with Holders(ADDRESS, [checked.cluster.host(n.name) for n in checked.cluster.nodes]) as held:
+        for pid in processes(checked, master, "vip-speaker checks"):
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: restarted(checked, master, "checks", after=count), what="it runs again", timeout=60, poll=0.2)
+    assert {change.holders for change in held.changes[1:]} == {frozenset({master})}
+    moves_and_comes_back(checked, master, "script")  # so they are carried out again
+
+
+def test_a_guard_that_is_not_the_first_process_is_killed_and_one_router_runs_again(checked):
+    master = serve(checked)
+    count = container(checked, master, "router")["restartCount"]
+    (guard,) = processes(checked, master, "guard_program")
+    os.kill(guard, signal.SIGKILL)
+    wait_for(lambda: restarted(checked, master, "router", after=count), what="it runs again", timeout=60, poll=0.2)
+    wait_for(lambda: checked.holders(ADDRESS) == [master], what="it is back", timeout=60, poll=0.1)
+    checked.settled("web")
+    # the guard's own command line names the router's, which it starts
+    assert len(processes(checked, master, "-m vip_speaker.router")) == 2
 
 
 def test_the_api_server_is_down_and_checks_still_move_the_vip_while_facts_stay(checked):
@@ -201,7 +251,7 @@ def parts(product: Installation, name: str) -> dict[str, str]:
     return found
 
 
-def served_pods(product: Installation) -> list[dict[str, object]]:
+def served_pods(product: Installation) -> list[dict[str, Any]]:
     container = {"name": "it", "image": "localhost/busybox:1"}
     return [
         {
