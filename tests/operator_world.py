@@ -148,14 +148,14 @@ class FakeCluster:
         for node in self.priorities(vip):
             self.report(vip, node, "INIT", link={"subnets": ["192.168.137.0/24"], "heard": list(heard)})
 
-    def elect(self, vip: str = "web") -> str:
+    def elect(self, vip: str = "web", *, interface: str = "eth0") -> str:
         """The node with the highest priority becomes MASTER, the others BACKUP."""
         priorities = self.priorities(vip)
         master = max(priorities, key=lambda n: priorities[n])
         for node, priority in priorities.items():
             self.report(
                 vip, node, "MASTER" if node == master else "BACKUP",
-                effectivePriority=priority, virtualRouterID=self.vrid(vip), interface="eth0",
+                effectivePriority=priority, virtualRouterID=self.vrid(vip), interface=interface,
             )  # fmt: skip
         return master
 
@@ -242,3 +242,18 @@ class FakeCluster:
         """A forced apply of another value: nobody who owned it does so any more."""
         for manager in self.vips[vip]["metadata"]["managedFields"]:
             manager["fieldsV1"]["f:status"].pop(f"f:{key}", None)
+
+
+def served(vips: int, nodes: int, **spec: Any) -> FakeCluster:
+    """A cluster in which so many VirtualIPs are up, 200 on each link: there are no more than 255 virtual router IDs."""
+    cluster = FakeCluster(*(f"node{number:03}" for number in range(nodes)))
+    for number in range(vips):
+        cluster.add_vip(f"vip{number:04}", interfaces=[f"eth{number // 200}"], **spec)
+    cluster.step()
+    for name in cluster.vips:
+        cluster.listened(name)
+    cluster.step()
+    for name, body in cluster.vips.items():
+        cluster.elect(name, interface=body["spec"]["interfaces"][0])
+    cluster.settle()
+    return cluster

@@ -11,10 +11,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from vip_api.model import LabelSelector, Problem, VirtualIP, VirtualIPSpec
 from vip_api.parse import parse_document
+
+from vip_operator.plan.selectors import matches
 
 RELEASE_ANNOTATION = "kube-vrrp.io/release"
 TEMPLATE_HASH_ANNOTATION = "kube-vrrp.io/template-hash"
@@ -331,7 +334,7 @@ class PodQuery:
     selector: LabelSelector
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: what a plan asks for again and again is kept
 class World:
     """Everything a plan is made from. `now` is wall-clock time; `cluster_uid` tells two clusters on one LAN
     apart; `ready_pods` are numbers by node, missing where the pods could not be listed: `pod_problems` say why.
@@ -349,7 +352,29 @@ class World:
 
     def reporting(self, node: str) -> bool:
         """Whether what `node` reported last can be believed: the node is Ready and its speaker runs."""
-        known = self.nodes.get(node)
-        return (
-            known is not None and known.ready and any(p.node == node and p.ready and not p.deleting for p in self.pods)
-        )
+        return node in self.reporting_nodes
+
+    @cached_property
+    def reporting_nodes(self) -> frozenset[str]:
+        """The nodes that are `reporting`."""
+        served = {p.node for p in self.pods if p.ready and not p.deleting}
+        return frozenset(name for name, node in self.nodes.items() if node.ready and name in served)
+
+    def admitted(self, selector: LabelSelector | None) -> frozenset[str]:
+        """The nodes that both this selector and the DaemonSet's node selector choose."""
+        known = self._admitted.get(selector)
+        if known is None:
+            known = frozenset(
+                name
+                for name in self._admitted[None]
+                if selector is not None and matches(selector, self.nodes[name].labels)
+            )
+            self._admitted[selector] = known
+        return known
+
+    @cached_property
+    def _admitted(self) -> dict[LabelSelector | None, frozenset[str]]:
+        """By selector, each asked of every node once: most VirtualIPs share theirs, or have none."""
+        chart = self.template.node_selector.items() if self.template else ()
+        everywhere = (n for n, node in self.nodes.items() if all(node.labels.get(k) == v for k, v in chart))
+        return {None: frozenset(everywhere)}

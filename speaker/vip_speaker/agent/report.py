@@ -63,6 +63,25 @@ def mastership(node: str, report: Mapping[str, Any]) -> dict[str, Any]:
     return {"master": node, "masterPriority": report.get("effectivePriority", 0)}
 
 
+def is_news(wanted: Mapping[str, Any], known: Mapping[str, Any], given: frozenset[int]) -> bool:
+    """Whether `wanted` is worth a write where the API server has `known`.
+
+    While VIPs wait for their virtual router IDs, each of those that were `given` to others of the cluster is heard by
+    all that still wait; the operator knows them, and writes for that alone would grow with the square of the VIPs.
+    """
+    if wanted == known:
+        return False
+    link, former = wanted.get("link"), known.get("link")
+    if (
+        link is None
+        or former is None
+        or {**wanted, "link": former} != known
+        or link["subnets"] != former.get("subnets")
+    ):
+        return True
+    return not {*link["heard"]} ^ {*(former.get("heard") or ())} <= given
+
+
 def silent(since: str, reason: str) -> dict[str, Any]:
     """The entry of a VIP that the router says nothing about."""
     return {"state": "INIT", "since": since, "reason": reason}

@@ -62,6 +62,10 @@ class Writer:
         self._stale = stale
         self._passwords: dict[tuple[str, str], tuple[str | None, float]] = {}
         self._deleted_at: dict[str, float] = {}
+        self._present: dict[str, Mapping[str, Any]] = {}
+        self._settled: dict[str, Mapping[str, Any]] = {}
+        self._compared_at = float("-inf")
+        self._was_stale = False
         self._wake = threading.Event()
         self._stopped = False
         self._trouble = ""
@@ -84,30 +88,53 @@ class Writer:
             self.beat_at = self._clock()
             if self._stopped:
                 continue
-            trouble = self.synchronise()
+            trouble = self.synchronise(thoroughly=self._clock() - self._compared_at >= IDLE_S)
             if trouble != self._trouble and trouble:
                 log.error("documents for the router cannot be written: %s", trouble)
             self._trouble = trouble
 
-    def synchronise(self) -> str:
-        """Write what differs, remove what is not to be there. What one file meets is returned and stops no other."""
-        try:
-            present = self._directory.read_all()
-        except OSError as error:
-            return str(error)
-        listed, stale = self._store.listed.is_set(), self._stale()
-        bodies, troubles = self._store.all(), []
+    def synchronise(self, *, thoroughly: bool = True) -> str:
+        """Write what differs, remove what is not to be there. What one file meets is returned and stops no other.
+
+        `thoroughly`: read every file; else only objects that changed are looked at, and the files are taken to be as
+        they were left.
+        """
+        stale, troubles = self._stale(), list[str]()
+        thoroughly = thoroughly or stale != self._was_stale
+        if thoroughly:
+            try:
+                self._present = dict(self._directory.read_all())
+            except OSError as error:
+                return str(error)
+            self._settled = {}
+            self._compared_at, self._was_stale = self._clock(), stale
+        if not self._store.listed.is_set():
+            return self._mark_all() if stale else ""  # nobody knows better than the files
+        bodies = self._store.all()
         wanted = {secret_reference(body) for body in bodies.values()}
         self._passwords = {reference: known for reference, known in self._passwords.items() if reference in wanted}
-        for name in sorted(present.keys() | bodies.keys()):
+        for name in sorted(self._present.keys() | self._settled.keys() | bodies.keys()):
+            body = bodies.get(name)
+            if not thoroughly and body is self._settled.get(name):
+                continue
+            self._settled.pop(name, None)
             try:
-                if listed:
-                    self._settle(name, bodies.get(name), present.get(name), stale=stale)
-                elif stale and name in present:  # before the first list nobody knows better than the files
-                    self._write(name, with_stale_facts(present[name]), present[name])
+                self._settle(name, body, self._present.get(name), stale=stale)
             except OSError as error:
                 troubles.append(str(error))
+            else:
+                if body is not None:
+                    self._settled[name] = body
         return "; ".join(troubles[:3])
+
+    def _mark_all(self) -> str:
+        """What the files say is not confirmed."""
+        try:
+            for name, document in tuple(self._present.items()):
+                self._write(name, with_stale_facts(document))
+        except OSError as error:
+            return str(error)
+        return ""
 
     def _settle(
         self, name: str, body: Mapping[str, Any] | None, former: Mapping[str, Any] | None, *, stale: bool
@@ -120,23 +147,28 @@ class Writer:
         wanted = desired(body, self._node, known, self._password(body, known))
         if wanted is None and former is not None:
             self._directory.remove(name)
+            del self._present[name]
             log.info("%s: removed, not assigned to this node", name)
         elif wanted is not None:
-            self._write(name, with_stale_facts(wanted) if stale else wanted, former)
+            self._write(name, with_stale_facts(wanted) if stale else wanted)
 
-    def _write(self, name: str, wanted: Mapping[str, Any], former: Mapping[str, Any] | None) -> None:
-        if wanted != former:
+    def _write(self, name: str, wanted: Mapping[str, Any]) -> None:
+        if wanted != self._present.get(name):
             self._directory.write(name, wanted)
+            self._present[name] = wanted
             log.info("%s: %s", name, _told(wanted))
 
     def _settle_deleted(self, name: str, former: Mapping[str, Any] | None) -> None:
         """First the router is told that nobody will serve the VIP, so that it waits for no successor."""
         if former is not None and is_whole(former) and not is_deleted(former):
-            self._directory.write(name, deleted(former, datetime.now(UTC)))
+            told = deleted(former, datetime.now(UTC))
+            self._directory.write(name, told)
+            self._present[name] = told
             self._deleted_at[name] = self._clock()
             log.info("%s: deleted", name)
         elif self._clock() - self._deleted_at.get(name, -DELETED_FOR_S) >= DELETED_FOR_S:
             self._directory.remove(name)
+            self._present.pop(name, None)
             self._deleted_at.pop(name, None)
 
     def _password(self, body: Mapping[str, Any], former: Mapping[str, Any] | None) -> str | None:

@@ -14,7 +14,7 @@ from vip_speaker.statefile import (
     VirtualIPState,
 )
 
-from tests.agent_fakes import FakeApi, assigned, refusal
+from tests.agent_fakes import FakeApi, assigned, refusal, vip
 
 
 def state(role="BACKUP", **fields):
@@ -256,3 +256,54 @@ def test_everything_else_is_written_at_once(tmp_path):
     split = SplitBrain(source="192.168.137.9", since="2026-01-01T00:00:00.000000Z")
     assert len(bench.report(checked("load 2", effectivePriority=244, splitBrain=split))) == 1
     assert len(bench.report(checked("load 2", effectivePriority=244))) == 1
+
+
+def test_what_was_compared_is_not_compared_again(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, assigned("a"), assigned("b"), vip("elsewhere"))
+    states = {name: state(name=name) for name in ("a", "b")}
+    bench.reporter.report(states)
+    bench.reporter.report(states)
+    compared = []
+    own = bench.reporter._change
+    monkeypatch.setattr(bench.reporter, "_change", lambda body, of, given: compared.append(of) or own(body, of, given))
+    bench.reporter.report(states)
+    assert compared == []
+    changed = {**states, "a": state("MASTER", name="a")}
+    bench.reporter.report(changed)
+    assert compared == [changed["a"]]
+
+
+def test_a_silence_that_begins_is_noticed_although_nothing_changed_since(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    states = {"web": state()}
+    bench.reporter.report(states)
+    bench.reporter.report(states)
+    assert bench.report() == []
+    bench.now += 3
+    assert len(bench.report()) == 1
+
+
+def test_virtual_router_ids_of_the_cluster_s_own_are_no_news_and_those_of_others_are(tmp_path):
+    bench = Bench(tmp_path, assigned(vrid=None), assigned("other", vrid=7))
+
+    def waiting(*vrids):
+        heard = tuple(HeardRouter(vrid=v, version=3, family=4, source="192.168.137.9", priority=100) for v in vrids)
+        return state("INIT", virtualRouterID=0, link=Link(subnets=("192.168.137.0/24",), heard=heard))
+
+    bench.report(waiting(), state(name="other"))
+    assert bench.report(waiting(7), state(name="other")) == []
+    (status,) = bench.report(waiting(7, 8), state(name="other"))
+    assert status["nodes"][0]["link"]["heard"] == [7, 8]
+    assert bench.report(waiting(8), state(name="other")) == []
+    assert len(bench.report(waiting(), state(name="other"))) == 1
+
+
+def test_many_changes_are_written_in_batches_with_the_masters_first(tmp_path):
+    names = [f"vip{number:02}" for number in range(40)]
+    bench = Bench(tmp_path, *(assigned(name) for name in names))
+    states = [state("MASTER" if name > "vip35" else "BACKUP", name=name) for name in names]
+    batches = []
+    while written := bench.report(*states):
+        batches.append([status["nodes"][0]["state"] for status in written])
+    assert batches[0].count("MASTER") == 4
+    assert [len(batch) for batch in batches] == [16, 16, 8]

@@ -7,7 +7,7 @@ import stat
 import pytest
 from vip_api.model import VirtualIP
 from vip_api.parse import parse_document
-from vip_speaker.agent.desired import desired
+from vip_speaker.agent.desired import desired, is_deleted
 from vip_speaker.agent.directory import DesiredDirectory
 from vip_speaker.agent.store import Store
 from vip_speaker.agent.writer import DELETED_FOR_S, Writer
@@ -316,3 +316,40 @@ def test_an_agent_that_starts_in_an_outage_marks_what_it_finds_and_takes_nothing
     again.stale = True
     assert facts(again.synchronise()) == [{**FACT, "stale": True}]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["odd.json", "odder.json", "web.json"]
+
+
+class CountedDirectory(DesiredDirectory):
+    looks = 0
+
+    def read_all(self):
+        self.looks += 1
+        return super().read_all()
+
+
+def test_an_object_that_changes_costs_its_own_file_and_no_look_at_the_others(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, *(assigned(f"vip{number}") for number in range(50)))
+    bench.writer._directory = CountedDirectory(tmp_path)
+    bench.writer.synchronise()
+    looked_at = []
+    monkeypatch.setattr(
+        "vip_speaker.agent.writer.desired", lambda *given: looked_at.append(given[0]) or desired(*given)
+    )
+    bench.store.put({**assigned("vip7", vrid=9), "metadata": {**assigned("vip7")["metadata"], "resourceVersion": "6"}})
+    bench.writer.synchronise(thoroughly=False)
+    assert [body["metadata"]["name"] for body in looked_at] == ["vip7"]
+    assert bench.writer._directory.looks == 1
+    assert bench.directory.read_all()["vip7"]["assignment"]["virtualRouterID"] == 9
+    bench.store.remove(assigned("vip8"))
+    bench.writer.synchronise(thoroughly=False)
+    assert len(looked_at) == 1
+    assert is_deleted(bench.directory.read_all()["vip8"])
+
+
+def test_a_write_that_failed_is_tried_again_with_the_next_change_anywhere(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    bench = Bench(tmp_path, assigned("a"), assigned("b"))
+    assert bench.writer.synchronise()
+    assert bench.writer.synchronise(thoroughly=False)
+    (tmp_path / "a.json").rmdir()
+    assert not bench.writer.synchronise(thoroughly=False)
+    assert sorted(bench.directory.read_all()) == ["a", "b"]
