@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.installation import Installation
+from tests.cluster.installation import NAMESPACE, Installation
 from tests.netns import wait_for
 from tests.probe import Probe
 from tests.watch import Holders
@@ -371,3 +371,24 @@ def test_a_node_that_is_to_serve_nobody_from_outside_hands_over_where_that_is_as
             checked.cluster.kubectl("label", "node", master, f"{label}-")
         checked.settled("web")
     assert all(change.holders for change in held.changes[1:]), "a planned move leaves no moment without a holder"
+
+
+def test_scripts_may_come_from_a_configmap(installation):
+    script = {"look": "#!/bin/sh\necho as $(id -u)\n"}
+    metadata = {"name": "scripts", "namespace": NAMESPACE}
+    installation.cluster.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": script},
+    )
+    try:
+        installation.restore("--set", "speaker.scripts.enabled=true", "--set", "speaker.scripts.configMap=scripts")
+        # above 0 a weight is added by a run that succeeded, and by nothing else
+        installation.serve("web", ADDRESS, virtualRouterID=51, track=[ON_NODE["script"] | {"weight": 50}])
+        well(installation, less=-50)
+        missing = {"name": "other", "weight": -20, "script": {"name": "other", "interval": "200ms"}}
+        installation.apply("web", ADDRESS, virtualRouterID=51, track=[missing])
+        for node in installation.cluster.nodes:
+            told(installation, node.name, "there is no other in /scripts: -20")
+    finally:
+        installation.delete_vips()
+        installation.cluster.kubectl("delete", "configmap", "scripts", "-n", NAMESPACE)
