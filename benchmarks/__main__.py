@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cluster_tables, moves, silence, steadiness
+from benchmarks import checks, checks_cost, cluster_tables, moves, silence, steadiness
 from benchmarks.tables import Table, show
 
 OURS, THEIRS = "kube-vrrp", "keepalived"
@@ -161,8 +161,52 @@ class Run:
         head = ["VIPs", "interval", "router", "CPU % as master", "CPU % as backup", "RSS MiB (parent + child)"]
         return "What it costs", head, rows
 
+    def failed_check(self) -> Table:
+        rows = []
+        for check in checks.CHECKS:
+            for name, kind in zip(self.names, self.kinds, strict=True):
+                seen = checks.moves(kind, check, 1 if self.quick else 5)
+                self.keep(f"failed check, {check}", name, seen)
+                times = sorted(one.elsewhere_ms for one in seen)
+                rows.append(
+                    [
+                        check,
+                        name,
+                        f"{times[0]:.1f}, {statistics.median(times):.1f}, {times[-1]:.1f}",
+                        ", ".join(str(one.lost) for one in seen),
+                    ]
+                )
+        head = ["check", "router", "min, median, max", "lost of 1000/s"]
+        return "A failed check to the VIP answering elsewhere, at 1 s (ms)", head, rows
 
-PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "cost")
+    def death(self) -> Table:
+        seen = checks.deaths(3 if self.quick else 10)
+        self.results["death of a tracked process"] = seen
+        row = [f"{min(seen):.2f}", f"{statistics.median(seen):.2f}", f"{max(seen):.2f}", str(len(seen))]
+        title = "kill of a tracked process to the master's first advertisement about it (ms), kube-vrrp"
+        return title, ["min", "median", "max", "deaths"], [row]
+
+    def checks(self) -> Table:
+        rows = []
+        for interval_ms in (1000, 100):
+            for mix in ({}, checks_cost.MIX):
+                one = checks_cost.cost(mix, interval_ms=interval_ms, seconds=5 if self.quick else 20)
+                self.results[f"checks: {one.checks} at {interval_ms} ms"] = dataclasses.asdict(one)
+                rows.append(
+                    [
+                        f"{interval_ms} ms",
+                        str(one.checks),
+                        f"{one.ours:.1f} = {one.router:.1f} + {one.runner:.1f}",
+                        f"{one.scripts:.1f}",
+                        f"{one.p50:.2f}, {one.p99:.2f}, {one.longest:.2f}",
+                        str(one.processes_on_machine),
+                    ]
+                )
+        head = ["interval", "checks", "CPU % router + checks", "in scripts", "p50, p99, longest", "processes"]
+        return "What checks cost the master, and the time between its advertisements (ms), kube-vrrp", head, rows
+
+
+PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "cost", "failed_check", "death", "checks")
 CLUSTER = "cluster"
 
 
