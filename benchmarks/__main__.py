@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print tables, and write JSON on demand. `cluster` is measured where it is named."""
+"""`python -m benchmarks`: measure, print tables, and write JSON on demand. On a cluster only where that is named."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import checks, checks_cost, cluster_tables, moves, silence, steadiness
+from benchmarks import checks_tables, cluster_tables, crowd_tables, moves, planning, silence, steadiness
 from benchmarks.tables import Table, show
 
 OURS, THEIRS = "kube-vrrp", "keepalived"
@@ -162,58 +162,31 @@ class Run:
         return "What it costs", head, rows
 
     def failed_check(self) -> Table:
-        rows = []
-        for check in checks.CHECKS:
-            for name, kind in zip(self.names, self.kinds, strict=True):
-                seen = checks.moves(kind, check, 1 if self.quick else 5)
-                self.keep(f"failed check, {check}", name, seen)
-                times = sorted(one.elsewhere_ms for one in seen)
-                rows.append(
-                    [
-                        check,
-                        name,
-                        f"{times[0]:.1f}, {statistics.median(times):.1f}, {times[-1]:.1f}",
-                        ", ".join(str(one.lost) for one in seen),
-                    ]
-                )
-        head = ["check", "router", "min, median, max", "lost of 1000/s"]
-        return "A failed check to the VIP answering elsewhere, at 1 s (ms)", head, rows
+        return checks_tables.failed_check(self.kinds, self.names, self.keep, quick=self.quick)
 
     def death(self) -> Table:
-        seen = checks.deaths(3 if self.quick else 10)
-        self.results["death of a tracked process"] = seen
-        row = [f"{min(seen):.2f}", f"{statistics.median(seen):.2f}", f"{max(seen):.2f}", str(len(seen))]
-        title = "kill of a tracked process to the master's first advertisement about it (ms), kube-vrrp"
-        return title, ["min", "median", "max", "deaths"], [row]
+        return checks_tables.death(self.results, quick=self.quick)
 
     def checks(self) -> Table:
-        rows = []
-        for interval_ms in (1000, 100):
-            for mix in ({}, checks_cost.MIX):
-                one = checks_cost.cost(mix, interval_ms=interval_ms, seconds=5 if self.quick else 20)
-                self.results[f"checks: {one.checks} at {interval_ms} ms"] = dataclasses.asdict(one)
-                rows.append(
-                    [
-                        f"{interval_ms} ms",
-                        str(one.checks),
-                        f"{one.ours:.1f} = {one.router:.1f} + {one.runner:.1f}",
-                        f"{one.scripts:.1f}",
-                        f"{one.p50:.2f}, {one.p99:.2f}, {one.longest:.2f}",
-                        str(one.processes_on_machine),
-                    ]
-                )
-        head = ["interval", "checks", "CPU % router + checks", "in scripts", "p50, p99, longest", "processes"]
-        return "What checks cost the master, and the time between its advertisements (ms), kube-vrrp", head, rows
+        return checks_tables.cost(self.results, quick=self.quick)
+
+    def plan(self) -> Table:
+        found = planning.measure(1 if self.quick else 5)
+        self.results["plan"] = [dataclasses.asdict(one) for one in found]
+        return planning.table(found)
 
 
-PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "cost", "failed_check", "death", "checks")
-CLUSTER = "cluster"
+PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "cost", "failed_check", "death", "checks", "plan")
+ON_A_CLUSTER = {"cluster": cluster_tables.measure, "crowd": crowd_tables.measure}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description="Figures side by side with keepalived, in one run.")
     parser.add_argument(
-        "parts", nargs="*", choices=[*PARTS, CLUSTER, []], help="what to measure; all but cluster unless named"
+        "parts",
+        nargs="*",
+        choices=[*PARTS, *ON_A_CLUSTER, []],
+        help="what to measure; all that needs no cluster unless named",
     )
     parser.add_argument("--quick", action="store_true", help="one round of everything")
     parser.add_argument(
@@ -227,8 +200,8 @@ def main() -> int:
     run = Run((THEIRS, THEIRS) if options.noise else (OURS, THEIRS), quick=options.quick)
     began = time.monotonic()
     for part in options.parts or PARTS:
-        if part == CLUSTER:
-            cluster_tables.measure(run.results, quick=options.quick)
+        if part in ON_A_CLUSTER:
+            ON_A_CLUSTER[part](run.results, quick=options.quick)
         else:
             show(getattr(run, part)())
     print(f"\n{time.monotonic() - began:.0f} s; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the end")

@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -107,12 +108,36 @@ class VirtualIPState:
     link: Link = field(default_factory=Link)
 
 
+Stamp = tuple[int, ...]
+"""What differs once a file or directory was replaced or written."""
+
+SETTLED_NS = 50_000_000
+"""File times stand still for up to 10 ms: a stamp younger than this may be that of two versions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a reader that looks again and again has seen: the documents by VIP, and what came of each file. A stamp is
+    None where it was too young to tell a later version from this one.
+    """
+
+    states: Mapping[str, VirtualIPState]
+    stamp: Stamp | None
+    files: Mapping[str, tuple[Stamp | None, VirtualIPState | None]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
     """A directory entry that is no state document, and why."""
 
     name: str
     reason: str
+
+
+def check_changes(state: VirtualIPState) -> list[str]:
+    """What checks change in the priority now, each with its reason: `httpd not running: -10`."""
+    parts = state.priorityParts.contributions if state.priorityParts is not None else ()
+    return [f"{part.reason or part.name}: {part.change:+d}" for part in parts if part.change]
 
 
 def timestamp(seconds: float) -> str:
@@ -218,6 +243,23 @@ class StateDirectory:
                     states.append(state)
         return sorted(states, key=lambda state: state.name), skipped
 
+    def look(self, former: Look | None = None) -> Look:
+        """The documents now, reading only files that are not as they were in `former`; `former` itself, or at least its
+        `states`, where nothing is new. NoStateDirectoryError without a directory.
+        """
+        with self._opened() as directory:
+            stamp = _stamp(os.fstat(directory), time.time_ns())
+            if former is not None and stamp is not None and stamp == former.stamp:
+                return former
+            known = former.files if former is not None else {}
+            files = {
+                name: _look(directory, name, known.get(name)) for name in _names(directory) if name.endswith(SUFFIX)
+            }
+        states: Mapping[str, VirtualIPState] = {state.name: state for _, state in files.values() if state is not None}
+        if former is not None and states == former.states:
+            states = former.states
+        return Look(states=states, stamp=stamp, files=files)
+
     def read_metrics(self) -> dict[str, Any] | None:
         """The counters; None if there are none that can be read."""
         with self._opened() as directory:
@@ -269,6 +311,27 @@ def _names(directory: int) -> list[str]:
             if len(names) >= MAXIMUM_FILES:
                 break
     return names
+
+
+def _stamp(status: os.stat_result, now_ns: int) -> Stamp | None:
+    if now_ns - status.st_ctime_ns < SETTLED_NS:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _look(
+    directory: int, name: str, known: tuple[Stamp | None, VirtualIPState | None] | None
+) -> tuple[Stamp | None, VirtualIPState | None]:
+    """Stamp and state of one file; `known` where it is as it was then."""
+    try:
+        stamp = _stamp(os.stat(name, dir_fd=directory, follow_symlinks=False), time.time_ns())
+    except OSError:
+        return None, None
+    if known is not None and stamp is not None and stamp == known[0]:
+        return known
+    document = _load(directory, name)
+    state = parse_state(document) if not isinstance(document, str) else document
+    return stamp, state if isinstance(state, VirtualIPState) and file_name(state.name) == name else None
 
 
 def _load(directory: int, name: str) -> Any:

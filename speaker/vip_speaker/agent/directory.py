@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vip_speaker.agent.desired import is_deleted
+
 SUFFIX = ".json"
 MODE = 0o640
 """For the pod's group, which the router is in; it may hold a password."""
@@ -37,6 +39,13 @@ class DesiredDirectory:
                 if document is not None:
                     documents[name.removesuffix(SUFFIX)] = document
         return documents
+
+    def holding(self) -> bool:
+        """Whether the router has documents of VIPs that are not deleted."""
+        try:
+            return not all(is_deleted(document) for document in self.read_all().values())
+        except OSError:
+            return False
 
     def write(self, name: str, document: Mapping[str, Any]) -> None:
         """Replace the document of a VIP."""

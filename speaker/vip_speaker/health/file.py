@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vip_api.model import Track, VirtualIP
 
-from vip_speaker.health.facts import Fact, Verdict
-from vip_speaker.health.files import number_in, presence
+from vip_speaker.health.facts import Fact, Verdict, bad
+from vip_speaker.health.files import Watched, number_in, presence
 from vip_speaker.health.tracker import Surroundings, Watching
 from vip_speaker.router.timers import Deadline
 
@@ -22,15 +22,30 @@ class FileTracker(Watching):
     def __init__(self, track: Track, vip: VirtualIP, around: Surroundings, moved: Callable[[], None]) -> None:
         super().__init__(track, vip, around, moved)
         self._path = Path(self.check["path"])
+        self._located = around.files.host.locate(self._path)
         self._doubtful_ns: int | None = None
-        self._again = Deadline(lambda _now_ns: around.files.look(self._path.parent))
-        around.files.watch(self._path, presence if self.check["exists"] else number_in, self._looked_at)
+        self._again = Deadline(self._look_again)
+        if self._located is None:  # never the 0 of a file that is missing: a mistake must not look like health
+            self.put_quietly(bad(f"{self._path} cannot be seen: it is in none of the chart's speaker.hostFiles"))
+        else:
+            around.files.watch(Watched(at=self._located, path=self._path, look=self._read, told=self._looked_at))
 
     def close(self) -> None:
         """Watch no more."""
         super().close()
         self.around.loop.others.set(self._again, None)
-        self.around.files.unwatch(self._path, self._looked_at)
+        if self._located is not None:
+            self.around.files.unwatch(self._located, self._looked_at)
+
+    def _read(self, located: Path) -> Fact:
+        """In a thread: uses nothing that changes."""
+        if self.around.files.host.leads_out(located):
+            return bad(f"{self._path} lies behind a link that leads out of the chart's speaker.hostFiles")
+        return (presence if self.check["exists"] else number_in)(located, self._path)
+
+    def _look_again(self, _now_ns: int) -> None:
+        assert self._located is not None
+        self.around.files.look(self._located.parent)
 
     def _looked_at(self, fact: Fact) -> None:
         if fact.passing and not fact.same_as(self.fact()) and self.fact().verdict is not Verdict.UNKNOWN:

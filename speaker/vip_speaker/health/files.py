@@ -32,51 +32,70 @@ _ATTACH_NS = 250_000_000
 PATIENCE_NS = 2_000_000_000
 """A look that is not back by then has found a file system that hangs."""
 
-Look = Callable[[Path], Fact]
-"""What a file says: `number_in` or `presence`. It may take its time."""
-Told = Callable[[Fact], None]
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Watched:
+    """A file under watch. `look`, beside the loop, says what is at `at`, and `told` hears it; documents name `path`."""
+
+    at: Path
+    path: Path
+    look: Callable[[Path], Fact]
+    told: Callable[[Fact], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFiles:
+    """Where the files are that documents name: at their path, or in a container below `root`, if mounted there."""
+
+    root: Path | None = None
+    directories: tuple[Path, ...] = ()
+
+    def locate(self, path: Path) -> Path | None:
+        """Where to look for `path`; None: nowhere."""
+        if self.root is None:
+            return path
+        mounted = any(path.is_relative_to(directory) for directory in self.directories)
+        return self.root / path.relative_to("/") if mounted else None
+
+    def leads_out(self, located: Path) -> bool:
+        """Whether a link on the way to that place leaves what is mounted: there it means another directory."""
+        return self.root is not None and not located.parent.resolve().is_relative_to(self.root.resolve())
 
 
 class Files:
     """Tells what files say, soon and whenever something in their directory changed."""
 
-    def __init__(self, loop: Loop, aside: Doer) -> None:
+    def __init__(self, loop: Loop, aside: Doer, host: HostFiles | None = None) -> None:
         self._loop = loop
         self._aside = aside
+        self.host = host or HostFiles()
         self._directories: dict[Path, _Directory] = {}
 
-    def watch(self, path: Path, look: Look, told: Told) -> None:
-        """Tell what `look` makes of `path` soon, after every change in its directory, and every second."""
-        watched = self._directories.get(path.parent)
-        if watched is None:
-            watched = self._directories[path.parent] = _Directory(path.parent, self._loop, self._aside)
-        watched.entries.append(_Entry(path=path, look=look, told=told))
-        watched.look()
+    def watch(self, file: Watched) -> None:
+        """Look at it soon, after every change in its directory, and every second."""
+        directory = self._directories.get(file.at.parent)
+        if directory is None:
+            directory = self._directories[file.at.parent] = _Directory(file.at.parent, self._loop, self._aside)
+        directory.files.append(file)
+        directory.look()
 
-    def unwatch(self, path: Path, told: Told) -> None:
+    def unwatch(self, at: Path, told: Callable[[Fact], None]) -> None:
         """Undo one `watch`."""
-        watched = self._directories[path.parent]
-        watched.entries.remove(next(one for one in watched.entries if (one.path, one.told) == (path, told)))
-        if not watched.entries:
-            self._directories.pop(path.parent).close()
+        directory = self._directories[at.parent]
+        directory.files.remove(next(one for one in directory.files if (one.at, one.told) == (at, told)))
+        if not directory.files:
+            self._directories.pop(at.parent).close()
 
     def look(self, directory: Path) -> None:
         """Look at what is watched in `directory` now."""
         self._directories[directory].look()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Entry:
-    path: Path
-    look: Look
-    told: Told
-
-
 class _Directory:
     """What is watched in one directory. Of one directory never two looks are under way."""
 
     def __init__(self, path: Path, loop: Loop, aside: Doer) -> None:
-        self.entries: list[_Entry] = []
+        self.files: list[Watched] = []
         self._loop = loop
         self._aside = aside
         self._watch: DirectoryWatch | None = None
@@ -107,17 +126,17 @@ class _Directory:
         self._looking = True
         self._loop.others.set(self._look, None)
         self._loop.others.set(self._late, self._loop.now_ns() + PATIENCE_NS)
-        entries, watch = tuple(self.entries), self._watch
+        files, watch = tuple(self.files), self._watch
 
         def work() -> Callable[[], None]:
             if watch is not None:
                 watch.attach()  # before the look, so that nothing is missed; it may be another directory by now
-            facts = [(entry, entry.look(entry.path)) for entry in entries]
+            facts = [(file, file.look(file.at)) for file in files]
             return lambda: self._looked(facts)
 
         self._aside.do(work)
 
-    def _looked(self, facts: list[tuple[_Entry, Fact]]) -> None:
+    def _looked(self, facts: list[tuple[Watched, Fact]]) -> None:
         self._looking = False
         self._loop.others.set(self._late, None)
         if self._closed:
@@ -126,16 +145,16 @@ class _Directory:
             return
         attached = self._watch is None or self._watch.attached
         self._loop.others.set(self._look, self._loop.now_ns() + (_LOOK_NS if attached else _ATTACH_NS))
-        for entry, fact in facts:
-            if entry in self.entries:
-                entry.told(fact)
+        for file, fact in facts:
+            if file in self.files:
+                file.told(fact)
         if self._again and not self._closed:
             self.look()
 
     def _give_up(self, _now_ns: int) -> None:
         """It may come back yet, and then counts."""
-        for entry in tuple(self.entries):
-            entry.told(bad(f"{entry.path} does not answer: its file system hangs"))
+        for file in tuple(self.files):
+            file.told(bad(f"{file.path} does not answer: its file system hangs"))
 
     def _on_event(self) -> None:
         assert self._watch is not None
@@ -143,19 +162,22 @@ class _Directory:
             self.look()
 
 
-def presence(path: Path) -> Fact:
-    """Whether something has that path, whatever it is."""
+def presence(located: Path, path: Path) -> Fact:
+    """Whether something has that path, whatever it is. `path` is what it is called."""
     try:
-        path.lstat()
+        located.lstat()
     except OSError as error:
         return bad(f"{path} cannot be looked at: {error.strerror}" if _is_odd(error) else f"{path} does not exist")
     return good(f"{path} exists")
 
 
-def number_in(path: Path) -> Fact:
-    """The number in a file; missing or empty is 0. BAD without a number: there is something, but it says nothing."""
+def number_in(located: Path, path: Path) -> Fact:
+    """The number in a file; missing or empty is 0. BAD without a number: there is something, but it says nothing.
+
+    `path` is what it is called.
+    """
     try:
-        content = _content(path)
+        content = _content(located)
     except OSError as error:
         if not _is_odd(error):
             return Fact(verdict=Verdict.GOOD, reason=f"{path} does not exist", number=0, passing=True)

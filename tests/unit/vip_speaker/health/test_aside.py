@@ -9,7 +9,7 @@ import time
 from vip_speaker.health import aside as module
 from vip_speaker.health.aside import Aside
 from vip_speaker.health.facts import good
-from vip_speaker.health.files import Files, number_in
+from vip_speaker.health.files import Files, Watched, number_in
 from vip_speaker.router.loop import Loop
 from vip_speaker.router.timers import Deadline
 
@@ -93,6 +93,7 @@ def test_what_hangs_holds_up_nobody_up_to_a_bound(monkeypatch):
 def test_a_file_that_hangs_delays_no_advertisement_and_no_other_file(tmp_path):
     """As on a mount whose server is gone; deadlines of the loop stand for advertisements."""
     release, told, lateness = threading.Event(), [], []
+    tell = told.append
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "value").write_text("7")
 
@@ -112,8 +113,9 @@ def test_a_file_that_hangs_delays_no_advertisement_and_no_other_file(tmp_path):
         due_at = [loop.now_ns()]
         advert = Deadline(due)
         loop.adverts.set(advert, due_at[0])
-        files.watch(tmp_path / "hung", hang, told.append)
-        files.watch(tmp_path / "other" / "value", number_in, told.append)
+        hung, other = tmp_path / "hung", tmp_path / "other" / "value"
+        files.watch(Watched(at=hung, path=hung, look=hang, told=tell))
+        files.watch(Watched(at=other, path=other, look=lambda at: number_in(at, at), told=tell))
         loop.rearm()
         await until(lambda: told)
         assert told[0].number == 7
@@ -122,8 +124,8 @@ def test_a_file_that_hangs_delays_no_advertisement_and_no_other_file(tmp_path):
         release.set()
         await until(lambda: len(told) == 2)
         assert told[1].reason == "it came back"
-        files.unwatch(tmp_path / "hung", told.append)
-        files.unwatch(tmp_path / "other" / "value", told.append)
+        files.unwatch(hung, tell)
+        files.unwatch(other, tell)
 
     on_the_loop(play)
     assert len(lateness) > 20

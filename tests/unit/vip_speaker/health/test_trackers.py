@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 from itertools import count
+from pathlib import Path
 
 import pytest
-from vip_api.model import Assignment, OnCordon, Peer, Track, VirtualAddress, VirtualIP, VirtualIPSpec
+from vip_api.model import CORDON_FACT, Assignment, OnCordon, Peer, Track, VirtualAddress, VirtualIP, VirtualIPSpec
 from vip_api.model import Fact as AssignedFact
-from vip_speaker.health.files import Files
+from vip_speaker.health.files import Files, HostFiles
 from vip_speaker.health.monitor import KINDS, Health
 from vip_speaker.health.remote import PATIENCE_NS
 from vip_speaker.health.runner import Outcome
@@ -198,6 +199,24 @@ def test_a_file_follows_what_is_written_and_is_believed_empty_at_the_second_look
     assert world.value == 0
 
 
+def test_a_file_that_is_not_mounted_is_bad_and_not_zero(world):
+    world.files.host = HostFiles(root=Path("/nonexistent"), directories=(Path("/run/web"),))
+    answer = world.follow(vip(track("file", 0, path="/etc/weight", exists=False)))
+    assert answer.fault == "chk: /etc/weight cannot be seen: it is in none of the chart's speaker.hostFiles"
+    assert world.follow(vip()).fault is None
+
+
+def test_a_mounted_file_is_called_by_the_hosts_name_for_it(world, tmp_path):
+    world.files.host = HostFiles(root=tmp_path, directories=(Path("/run"),))
+    (tmp_path / "run").mkdir()
+    world.follow(vip(track("file", 1, path="/run/value", exists=False)))
+    world.loop.pass_ms(0)
+    assert world.assess().parts[0].reason == "/run/value does not exist"
+    (tmp_path / "run" / "value").write_text("7")
+    world.loop.pass_ms(2000)
+    assert (world.assess().contribution, world.assess().parts[0].reason) == (7, "/run/value holds 7")
+
+
 def test_inotify_tells_of_a_file_at_once(world, tmp_path):
     path = tmp_path / "flag"
     world.follow(vip(track("file", 10, path=str(path), exists=True)))
@@ -357,7 +376,7 @@ def test_the_operators_facts(world):
     assert (answer.contribution, answer.parts[0].reason) == (10, "good (stale)")
 
 
-CORDONED = AssignedFact(name="cordoned", value=True, reason="the node is cordoned")
+CORDONED = AssignedFact(name=CORDON_FACT, value=True, reason="the node is cordoned")
 
 
 @pytest.mark.parametrize(
@@ -372,6 +391,19 @@ def test_cordon(world, policy, value, release):
     answer = world.follow(vip(facts=[CORDONED], on_cordon=policy))
     assert (answer.contribution, answer.release) == (value, release)
     assert world.follow(vip(facts=[replace(CORDONED, value=False)], on_cordon=policy)).contribution == 0
+
+
+def test_a_check_that_is_called_cordoned_is_not_the_cordon(world):
+    fact = AssignedFact(name="cordoned", value=True, reason="Ready is True")
+    check = replace(track("node"), name="cordoned")
+    answer = world.follow(vip(check, facts=[fact, CORDONED], on_cordon=OnCordon.DEMOTE))
+    assert [(part.name, part.value) for part in answer.parts] == [("cordoned", 10), (CORDON_FACT, -263)]
+    assert world.follow(vip(check, facts=[fact], on_cordon=OnCordon.DEMOTE)).contribution == 10
+
+
+def test_a_stale_cordon_says_so(world):
+    answer = world.follow(vip(facts=[replace(CORDONED, stale=True)], on_cordon=OnCordon.RELEASE))
+    assert answer.release == "the node is cordoned (stale)"
 
 
 def test_demote_goes_below_everybody_whatever_other_checks_add(world):
