@@ -31,8 +31,6 @@ _HUNG_AFTER_NS = 3_500 * _MS
 # A new process imports its modules first, which takes seconds on a busy machine.
 _START_NS = 15_000 * _MS
 _REAP_NS = 50 * _MS
-# Answers handled before the loop may do something else: whoever sends them must not keep it busy.
-_ANSWERS_PER_TURN = 32
 _MAXIMUM_ANSWER_BYTES = 4096
 MAXIMUM_REASON = 200
 """Characters of a reason that are kept; it goes into state files, the API and the log."""
@@ -207,24 +205,24 @@ class Runner:
     # --- answers
 
     def _read(self) -> None:
-        for _ in range(_ANSWERS_PER_TURN):
-            if self._socket is None:
-                return
-            try:
-                message = self._socket.recv(_MAXIMUM_ANSWER_BYTES)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._lost(f"the checks process is gone: {error.strerror}")
-                return
-            if not message:
-                self._lost("the checks process has ended")
-                return
-            answer = _parse(message)
-            waiting = self._pending.pop(answer[0], None) if answer is not None else None
-            if answer is not None and waiting is not None:
-                self._failures, self.problem, self._starting_until_ns = 0, "", 0
-                waiting.callback(answer[1])
+        """One answer per turn of the loop: what is due goes out between any two, however many wait."""
+        if self._socket is None:
+            return
+        try:
+            message = self._socket.recv(_MAXIMUM_ANSWER_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(f"the checks process is gone: {error.strerror}")
+            return
+        if not message:
+            self._lost("the checks process has ended")
+            return
+        answer = _parse(message)
+        waiting = self._pending.pop(answer[0], None) if answer is not None else None
+        if answer is not None and waiting is not None:
+            self._failures, self.problem, self._starting_until_ns = 0, "", 0
+            waiting.callback(answer[1])
 
     def _look_for_hung(self, now_ns: int) -> None:
         late = tuple(number for number, one in self._pending.items() if one.until_ns <= now_ns)

@@ -152,7 +152,8 @@ class ActiveLink:
         for channel, listener in channels:
             verdict = admit(decoded, channel.expectation)
             if verdict is None:
-                self.remarks.update(remarks(decoded, channel.expectation))
+                for remark in remarks(decoded, channel.expectation):
+                    self.remarks[remark] += 1
                 listener.heard(decoded, channel, arrived_ns)
                 return
             refusal = refusal or verdict

@@ -191,6 +191,31 @@ def test_one_who_does_not_read_keeps_nobody_waiting():
             on_the_loop(Where(socket=path), play)
 
 
+def test_answers_that_come_all_at_once_are_taken_one_per_turn():
+    """So that an advertisement that is due waits for one of them, not for all."""
+    with tempfile.TemporaryDirectory(prefix="checks-") as directory:
+        path, turns, told = Path(directory) / "checks.sock", [], []
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(path))
+            listener.listen()
+
+            async def play(loop, runner):
+                runner._wanted = True
+                runner._connect_now(0)
+                numbers = [runner.run(request(name="x", key=str(one)), told.append) for one in range(20)]
+                loop.run_due_adverts = lambda: turns.append(len(told))
+                connection, _ = listener.accept()
+                with connection:
+                    for number in numbers:
+                        connection.send(json.dumps({"id": number, "good": True, "reason": "r"}).encode())
+                    async with asyncio.timeout(20):
+                        while len(told) < 20:
+                            await asyncio.sleep(0.001)
+
+            on_the_loop(Where(socket=path), play)
+    assert set(range(20)) <= set(turns), "what is due goes out before each"
+
+
 def test_forgotten_answers_go_nowhere():
     async def play(loop, runner):
         number = runner.run(request(name="x"), lambda _outcome: pytest.fail("forgotten"))

@@ -276,14 +276,13 @@ def test_something_that_happens_during_a_look_is_looked_at_too(world, aside, tmp
     path = tmp_path / "flag"
     world.follow(vip(track("file", 10, path=str(path), exists=True)))
     world.loop.pass_ms(1500)
-    path.touch()
-    aside.hangs = True
     (event,) = world.loop.readers.values()
-    event()  # a look is under way
-    path.unlink()
+    aside.slow = True
+    (tmp_path / "other").touch()
+    event()  # a look is under way, and has seen no flag
+    path.touch()
     event()
     aside.recover()
-    path.touch()
     world.loop.pass_ms(1)
     assert world.value == 10
 
