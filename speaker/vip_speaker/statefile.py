@@ -13,11 +13,13 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from vip_speaker.replace import replace_file
 
 DEFAULT_STATE_DIRECTORY = Path("/run/kube-vrrp")
 METRICS_FILE = "metrics.json"
@@ -197,12 +199,18 @@ class StateDirectory:
         """Every readable document, sorted by name."""
         return self.scan()[0]
 
-    def scan(self) -> tuple[list[VirtualIPState], list[Skipped]]:
-        """Every readable document, sorted by name, and what was skipped. NoStateDirectoryError without a directory."""
+    def scan(self, wanted: Collection[str] = ()) -> tuple[list[VirtualIPState], list[Skipped]]:
+        """Every readable document, sorted by name, and what was skipped. NoStateDirectoryError without a directory.
+
+        The documents of the VIPs that are `wanted` are found however many files others have put beside them.
+        """
         states: list[VirtualIPState] = []
         skipped: list[Skipped] = []
         with self._opened() as directory:
-            for name in _names(directory):
+            names = _names(directory)
+            if len(names) >= MAXIMUM_FILES:
+                names = sorted({*names, *_existing(directory, wanted)})
+            for name in names:
                 if not name.endswith(SUFFIX):
                     continue
                 document = _load(directory, name)
@@ -236,21 +244,10 @@ class StateDirectory:
             os.close(directory)
 
     def _replace(self, name: str, document: Mapping[str, Any]) -> None:
-        """Write beside, then rename: a crash leaves the former document, a reader never sees half of one.
-
-        No fsync: the directory is memory-backed, and state is worth nothing after a crash of the machine.
-        """
+        """The agent is another user: readable by all."""
         text = json.dumps(document, separators=(",", ":")).encode()
-        temporary = name + ".new"
         with self._opened() as directory:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=directory)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(temporary, flags, 0o644, dir_fd=directory)
-            with open(fd, "wb") as file:  # noqa: PTH123 a descriptor
-                os.fchmod(fd, 0o644)  # whatever the umask: the agent is another user
-                file.write(text)
-            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            replace_file(directory, name, text, temporary=name + ".new", mode=0o644)
 
 
 def file_name(name: str) -> str:
@@ -269,6 +266,16 @@ def _names(directory: int) -> list[str]:
             if len(names) >= MAXIMUM_FILES:
                 break
     return names
+
+
+def _existing(directory: int, wanted: Collection[str]) -> list[str]:
+    """The files of these VIPs that are there."""
+    found = []
+    for name in map(file_name, wanted):
+        with contextlib.suppress(OSError):
+            os.stat(name, dir_fd=directory, follow_symlinks=False)
+            found.append(name)
+    return found
 
 
 def _load(directory: int, name: str) -> Any:

@@ -17,7 +17,7 @@ from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import is_assigned, own_entry
 from vip_speaker.agent.report import entry, field_manager, silent, written
 from vip_speaker.agent.store import Store
-from vip_speaker.statefile import NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
+from vip_speaker.statefile import SUFFIX, NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class Reporter:
         self._manager = field_manager(node)
         self._failures: dict[str, _Failure] = {}
         self._silent_since: dict[str, float] = {}
+        self._unreadable: dict[str, str] = {}
         self._stopping_until: float | None = None
         self._wake = threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="status")
@@ -103,9 +104,12 @@ class Reporter:
 
     def _look(self) -> dict[str, VirtualIPState]:
         try:
-            return {state.name: state for state in self._directory.read_all()}
+            states, skipped = self._directory.scan(self._store.all().keys())
         except NoStateDirectoryError:
+            self._unreadable = {}
             return {}
+        self._unreadable = {one.name.removesuffix(SUFFIX): one.reason for one in skipped}
+        return {state.name: state for state in states}
 
     def _change(self, body: Mapping[str, Any], state: VirtualIPState | None) -> Mapping[str, Any] | None:
         """The status to apply, or None where nothing differs."""
@@ -126,6 +130,8 @@ class Reporter:
             return silent(timestamp(since), "Stopped: the speaker is ending")
         if self._wall_clock() - since < SILENT_AFTER_S:
             return None
+        if name in self._unreadable:
+            return silent(timestamp(since), f"NoRouter: the router's document about it {self._unreadable[name]}")
         return silent(timestamp(since), "NoRouter: the router says nothing about it")
 
     def _write(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:

@@ -80,11 +80,11 @@ class Writer:
 
     def synchronise(self) -> str:
         """Write what differs, remove what is not to be there. What one file meets is returned and stops no other."""
+        bodies, troubles = self._store.all(), []
         try:
-            present = self._directory.read_all()
+            present = self._directory.read_all(bodies.keys())
         except OSError as error:
             return str(error)
-        bodies, troubles = self._store.all(), []
         wanted = {secret_reference(body) for body in bodies.values()}
         self._passwords = {reference: known for reference, known in self._passwords.items() if reference in wanted}
         for name in sorted(present.keys() | bodies.keys()):

@@ -1,5 +1,6 @@
 """Which documents the router is given, and how they come to it."""
 
+import errno
 import json
 import os
 import stat
@@ -153,14 +154,20 @@ def test_a_hostile_directory_neither_blocks_nor_misleads(tmp_path, trap):
             path.write_text("[" * 100_000)
     bench = Bench(path.parent, assigned())
     assert bench.directory.read_all() == {}
-    if trap != "directory":
-        assert list(bench.synchronise()) == ["web"]
-        assert secret.read_text() == '{"stolen": true}'
+    assert list(bench.synchronise()) == ["web"]
+    assert secret.read_text() == '{"stolen": true}'
 
 
-def test_a_file_that_cannot_be_written_holds_up_no_other(tmp_path):
-    (tmp_path / "a.json").mkdir()
+def test_a_file_that_cannot_be_written_holds_up_no_other(tmp_path, monkeypatch):
     bench = Bench(tmp_path, assigned("a"), assigned("b"))
+    write = bench.directory.write
+
+    def refuse(name, document):
+        if name == "a":
+            raise OSError(errno.ENOSPC, "No space left on device", "a.json")
+        write(name, document)
+
+    monkeypatch.setattr(bench.directory, "write", refuse)
     assert "a.json" in bench.writer.synchronise()
     assert sorted(bench.directory.read_all()) == ["b"]
 

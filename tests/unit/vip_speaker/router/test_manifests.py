@@ -148,6 +148,21 @@ def test_a_hostile_entry_stops_nothing(manifests, tmp_path, kind):
     assert snapshot.manifests["web"].problems
 
 
+def test_however_many_files_there_are_those_known_stay(manifests, tmp_path):
+    """More than are looked at, so that the known one need not be among those seen."""
+    (tmp_path / "web.yaml").write_text(document())
+    load(manifests)
+    for number in range(6000):
+        (tmp_path / f"junk{number}").touch()
+    for at_ms in (0, 100, 400):
+        snapshot = load(manifests, at_ms)
+        assert snapshot.manifests["web"].vip is not None
+        assert any("too many files" in problem for problem in snapshot.problems)
+    (tmp_path / "web.yaml").unlink()
+    load(manifests, 500)
+    assert load(manifests, 1000).manifests == {}
+
+
 def test_too_many_files_are_said_and_those_known_stay(manifests, tmp_path):
     (tmp_path / "zz.yaml").write_text(document())
     load(manifests)
