@@ -68,7 +68,8 @@ def written(own: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _reason(state: VirtualIPState) -> str:
     if state.splitBrain is not None:
-        return f"{ANOTHER_MASTER}: {state.splitBrain.source} advertises as well, since {state.splitBrain.since}"
+        other = f"{ANOTHER_MASTER}: {state.splitBrain.source} advertises as well, since {state.splitBrain.since}"
+        return "; ".join([other, *state.problems])
     if state.state == "FAULT" and not state.interface and not state.problems:
         return f"{INTERFACE_MISSING}: {state.reason}"
     if state.problems:
