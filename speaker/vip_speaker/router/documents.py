@@ -22,6 +22,8 @@ _REPLACED_SETTLE_NS = 5 * MS
 _COMPARE_NS = 10 * SECOND
 # A directory that is gone is looked for this often.
 _REATTACH_NS = 250 * MS
+# A neighbour can fill the directory with what is no document.
+_LOGGED_AT_ONCE = 20
 
 
 class Documents:
@@ -79,6 +81,9 @@ class Documents:
     def _log_problems(self) -> None:
         problems = {problem for manifest in self.snapshot.manifests.values() for problem in manifest.problems}
         problems.update(self.snapshot.problems)
-        for problem in sorted(problems - self._logged):
+        new = sorted(problems - self._logged)
+        for problem in new[:_LOGGED_AT_ONCE]:
             log.error("%s", problem)
+        if len(new) > _LOGGED_AT_ONCE:
+            log.error("%d more such problems", len(new) - _LOGGED_AT_ONCE)
         self._logged = problems

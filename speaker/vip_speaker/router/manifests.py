@@ -93,7 +93,8 @@ class Manifests:
         problems = []
         if len(seen) > _MAX_ENTRIES or len(names) > _MAX_FILES:
             problems.append(f"{self.directory}: too many files; at most {_MAX_FILES} are read")
-            known = [name for name in names if name in self._files]
+            # What is in force stays, wherever it is among all the others.
+            known = [name for name in sorted(self._files) if os.path.lexists(self.directory / name)]
             names = known + [name for name in names if name not in self._files][: _MAX_FILES - len(known)]
         return names, problems
 

@@ -6,7 +6,7 @@ Written after the turn in which something changed, never in the middle of it; on
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -24,6 +24,8 @@ from vip_speaker.vrrp.types import SECOND, InitState, Role
 log = logging.getLogger(__name__)
 
 _METRICS_EVERY_NS = 5 * SECOND
+# A neighbour can make many; the first say enough.
+_MAX_COMMON_PROBLEMS = 3
 
 
 class Outlet:
@@ -71,12 +73,14 @@ class Outlet:
         self._stale.add(name)
         self._loop.others.set(self._flush, self._loop.now_ns())
 
-    def documents(self, manifests: Mapping[str, Manifest], more: Mapping[str, str]) -> None:
+    def documents(self, manifests: Mapping[str, Manifest], more: Mapping[str, str], common: Sequence[str]) -> None:
         """What is wrong in the documents now, and what `more` is, by name; a VIP that never had a good document is
-        FAULT with that as the reason.
+        FAULT with that as the reason. `common` is wrong with the directory, and so may concern any VIP.
         """
+        everywhere = tuple(common[:_MAX_COMMON_PROBLEMS])
         self._problems = {
-            name: manifest.problems + ((more[name],) if name in more else ()) for name, manifest in manifests.items()
+            name: manifest.problems + ((more[name],) if name in more else ()) + everywhere
+            for name, manifest in manifests.items()
         }
         self._bad = {
             name: statefile.VirtualIPState(
@@ -99,6 +103,7 @@ class Outlet:
         stale, self._stale = self._stale, set()
         for name in sorted(stale):
             self._write(name)
+            self._loop.breathe()
         self._tell_service_manager()
 
     def _write(self, name: str) -> None:
@@ -116,7 +121,7 @@ class Outlet:
         link = None
         if isinstance(instance.state, InitState) and instance.link is not None:
             link = self._heard_on(instance.link)
-        state = state_document(instance, link, self._problems.get(name, ()))
+        state = state_document(instance, link, self._problems.get(name, ()), self._loop.now_ns())
         return state if state.primaryAddress else replace(state, primaryAddress=self._own_address(instance))
 
     def _own_address(self, instance: Instance) -> str:
