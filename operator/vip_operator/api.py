@@ -53,6 +53,11 @@ class Api:
         version = answer["metadata"].get("resourceVersion", "0")
         return answer["items"], int(version) if version.isdigit() else 0
 
+    def version(self) -> int:
+        """The present resource version of VirtualIPs, at the least cost."""
+        version = self.request("GET", RESOURCE, query={"limit": "1"})["metadata"].get("resourceVersion", "0")
+        return int(version) if version.isdigit() else 0
+
     def apply_status(self, name: str, uid: str, status: Mapping[str, Any]) -> dict[str, Any]:
         """Server-side apply of a VirtualIP's status; a conflict (409) if the object is another one by now."""
         return self._apply_status(name, {"name": name, "uid": uid}, status, OPERATOR_MANAGER)

@@ -211,7 +211,7 @@ class Reporter:
         else:
             self._failures.pop(name, None)
             self._written_at[name] = self._clock()
-            self._store.put(answer)
+            self._store.put(answer, instead_of=body)
 
     def _is_done(self) -> bool:
         if self._stopping_until is None:
