@@ -19,6 +19,9 @@ class Loop:
     def now_ns(self):
         return self.now
 
+    def breathe(self):
+        pass
+
     def advance(self, nanoseconds):
         self.now += nanoseconds
         while ready := [d for d, at in self.due.items() if at is not None and at <= self.now]:
