@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print tables, and write JSON on demand. `cluster` is measured where it is named."""
+"""`python -m benchmarks`: measure, print tables, and write JSON on demand. On a cluster only where that is named."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cluster_tables, load, moves, silence, steadiness
+from benchmarks import cluster_tables, crowd_tables, load, moves, planning, silence, steadiness
 from benchmarks.tables import Table, show
 
 OURS, THEIRS = "kube-vrrp", "keepalived"
@@ -171,15 +171,23 @@ class Run:
         head = ["VIPs", "interval", "router", "CPU % as master", "CPU % as backup", "RSS MiB (parent + child)"]
         return "What it costs", head, rows
 
+    def plan(self) -> Table:
+        found = planning.measure(1 if self.quick else 5)
+        self.results["plan"] = [dataclasses.asdict(one) for one in found]
+        return planning.table(found)
 
-PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "load", "cost")
-CLUSTER = "cluster"
+
+PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "load", "cost", "plan")
+ON_A_CLUSTER = {"cluster": cluster_tables.measure, "crowd": crowd_tables.measure}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description="Figures side by side with keepalived, in one run.")
     parser.add_argument(
-        "parts", nargs="*", choices=[*PARTS, CLUSTER, []], help="what to measure; all but cluster unless named"
+        "parts",
+        nargs="*",
+        choices=[*PARTS, *ON_A_CLUSTER, []],
+        help="what to measure; all that needs no cluster unless named",
     )
     parser.add_argument("--quick", action="store_true", help="one round of everything")
     parser.add_argument(
@@ -193,8 +201,8 @@ def main() -> int:
     run = Run((THEIRS, THEIRS) if options.noise else (OURS, THEIRS), quick=options.quick)
     began = time.monotonic()
     for part in options.parts or PARTS:
-        if part == CLUSTER:
-            cluster_tables.measure(run.results, quick=options.quick)
+        if part in ON_A_CLUSTER:
+            ON_A_CLUSTER[part](run.results, quick=options.quick)
         else:
             show(getattr(run, part)())
     print(f"\n{time.monotonic() - began:.0f} s; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the end")

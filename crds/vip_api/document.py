@@ -116,6 +116,7 @@ def parse_document(document: object, *, lone: bool = False) -> VirtualIP | list[
         spec=_spec(spec),
         generation=generation,
         uid=uid,
+        deleted=document["metadata"].get("deletionTimestamp") is not None,
         assignment=None if assignment is None else _assignment(assignment),
     )
 

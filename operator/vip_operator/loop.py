@@ -123,7 +123,7 @@ class Loop:
         """Under the lease. A replica that did not write last waits a moment, and looks again once it has the
         lease.
         """
-        if not planned.changes:
+        if not planned.changes and not self._executor.has_events:
             self._deferred = False
             return self._executor.carry_out(())
         if not self._lease.is_incumbent and not self._deferred:

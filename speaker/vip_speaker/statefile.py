@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import stat
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -109,12 +110,41 @@ class VirtualIPState:
     link: Link = field(default_factory=Link)
 
 
+Stamp = tuple[int, ...]
+"""What differs once a file or directory was replaced or written."""
+
+SETTLED_NS = 50_000_000
+"""File times stand still for up to 10 ms: a stamp younger than this may be that of two versions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a reader that looks again and again has seen: the documents by VIP, and what came of each file, its state or
+    why there is none. A stamp is None where it was too young to tell a later version from this one.
+    """
+
+    states: Mapping[str, VirtualIPState]
+    stamp: Stamp | None
+    files: Mapping[str, tuple[Stamp | None, VirtualIPState | str]]
+
+    def why_not(self, name: str) -> str | None:
+        """Why the file of that VIP, which is there, is no document; None where it is one or there is none."""
+        came = self.files.get(name + SUFFIX, (None, None))[1]
+        return came if isinstance(came, str) else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
     """A directory entry that is no state document, and why."""
 
     name: str
     reason: str
+
+
+def check_changes(state: VirtualIPState) -> list[str]:
+    """What checks change in the priority now, each with its reason: `httpd not running: -10`."""
+    parts = state.priorityParts.contributions if state.priorityParts is not None else ()
+    return [f"{part.reason or part.name}: {part.change:+d}" for part in parts if part.change]
 
 
 def timestamp(seconds: float) -> str:
@@ -199,18 +229,12 @@ class StateDirectory:
         """Every readable document, sorted by name."""
         return self.scan()[0]
 
-    def scan(self, wanted: Collection[str] = ()) -> tuple[list[VirtualIPState], list[Skipped]]:
-        """Every readable document, sorted by name, and what was skipped. NoStateDirectoryError without a directory.
-
-        The documents of the VIPs that are `wanted` are found however many files others have put beside them.
-        """
+    def scan(self) -> tuple[list[VirtualIPState], list[Skipped]]:
+        """Every readable document, sorted by name, and what was skipped. NoStateDirectoryError without a directory."""
         states: list[VirtualIPState] = []
         skipped: list[Skipped] = []
         with self._opened() as directory:
-            names = _names(directory)
-            if len(names) >= MAXIMUM_FILES:
-                names = sorted({*names, *_existing(directory, wanted)})
-            for name in names:
+            for name in _names(directory):
                 if not name.endswith(SUFFIX):
                     continue
                 document = _load(directory, name)
@@ -225,6 +249,28 @@ class StateDirectory:
                 else:
                     states.append(state)
         return sorted(states, key=lambda state: state.name), skipped
+
+    def look(self, former: Look | None = None, *, wanted: Collection[str] = ()) -> Look:
+        """The documents now, reading only files that are not as they were in `former`; `former` itself, or at least its
+        `states`, where nothing is new. NoStateDirectoryError without a directory.
+
+        The documents of the VIPs that are `wanted` are found however many files others have put beside them.
+        """
+        with self._opened() as directory:
+            stamp = _stamp(os.fstat(directory), time.time_ns())
+            if former is not None and stamp is not None and stamp == former.stamp:
+                return former
+            known = former.files if former is not None else {}
+            names = _names(directory)
+            if len(names) >= MAXIMUM_FILES:
+                names = sorted({*names, *_existing(directory, wanted)})
+            files = {name: _look(directory, name, known.get(name)) for name in names if name.endswith(SUFFIX)}
+        states: Mapping[str, VirtualIPState] = {
+            came.name: came for _, came in files.values() if isinstance(came, VirtualIPState)
+        }
+        if former is not None and states == former.states:
+            states = former.states
+        return Look(states=states, stamp=stamp, files=files)
 
     def read_metrics(self) -> dict[str, Any] | None:
         """The counters; None if there are none that can be read."""
@@ -276,6 +322,29 @@ def _existing(directory: int, wanted: Collection[str]) -> list[str]:
             os.stat(name, dir_fd=directory, follow_symlinks=False)
             found.append(name)
     return found
+
+
+def _stamp(status: os.stat_result, now_ns: int) -> Stamp | None:
+    if now_ns - status.st_ctime_ns < SETTLED_NS:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _look(
+    directory: int, name: str, known: tuple[Stamp | None, VirtualIPState | str] | None
+) -> tuple[Stamp | None, VirtualIPState | str]:
+    """Stamp of one file, and its state or why it has none; `known` where it is as it was then."""
+    try:
+        stamp = _stamp(os.stat(name, dir_fd=directory, follow_symlinks=False), time.time_ns())
+    except OSError as error:
+        return None, f"cannot be opened: {error.strerror}"
+    if known is not None and stamp is not None and stamp == known[0]:
+        return known
+    document = _load(directory, name)
+    state = parse_state(document) if not isinstance(document, str) else document
+    if isinstance(state, VirtualIPState) and file_name(state.name) != name:
+        return stamp, f"is the document of {state.name}"
+    return stamp, state
 
 
 def _load(directory: int, name: str) -> Any:

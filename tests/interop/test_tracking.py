@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from vip_api.model import CORDON_FACT
 
 from tests.peers import KubeVrrp, VirtualRouter, descendants, manifest
 from tests.scene import V3, Scene
@@ -326,7 +327,7 @@ def test_a_cordoned_node_gives_up_the_vip_by_its_policy(lan: Scene, policy: str,
     def document(cordoned: bool) -> str:
         written = yaml.safe_load(manifest(V3))
         written["spec"] |= {"onCordon": policy}
-        facts = [{"name": "cordoned", "value": cordoned, "reason": "node first is cordoned"}]
+        facts = [{"name": CORDON_FACT, "value": cordoned, "reason": "node first is cordoned"}]
         assignment = {"priority": 254, "virtualRouterID": 51, "facts": facts}
         return yaml.safe_dump(written | {"assignment": assignment})
 
@@ -343,4 +344,6 @@ def test_a_cordoned_node_gives_up_the_vip_by_its_policy(lan: Scene, policy: str,
         lan.eventually(lambda: first.document().get("state") == state, f"{state} follows")
         time.sleep(0.3)
     assert warm.lost == 0
+    if policy == "Release":
+        assert first.document()["reason"] == "node first is cordoned"
     never_two(lan)

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vip_speaker.agent.desired import is_deleted
 from vip_speaker.replace import replace_file
 
 SUFFIX = ".json"
@@ -41,6 +42,13 @@ class DesiredDirectory:
                 if document is not None:
                     documents[name.removesuffix(SUFFIX)] = document
         return documents
+
+    def holding(self) -> bool:
+        """Whether the router has documents of VIPs that are not deleted."""
+        try:
+            return not all(is_deleted(document) for document in self.read_all().values())
+        except OSError:
+            return False
 
     def write(self, name: str, document: Mapping[str, Any]) -> None:
         """Replace the document of a VIP."""

@@ -80,10 +80,10 @@ class ScriptCheck:
 
     def _program(self, name: str) -> Path | str:
         """What to start; text says why not."""
+        if self._directory is None:
+            return "no scripts directory is configured (--scripts-dir, or the chart's speaker.scripts)"
         if self._refused is not None:
             return self._refused
-        if self._directory is None:
-            return "no scripts directory is configured (--scripts-dir)"
         try:
             directory = self._directory.resolve(strict=True)
             program = (directory / name).resolve(strict=True)

@@ -83,6 +83,7 @@ class Instance:
         self.link: ActiveLink | None = None
         self.since = time.time()
         self.reason = "starting"
+        self._waiting: str | None = None
         self.counters: Counter[str] = Counter()
         self.health = NO_CHECKS
         self.holding = Holding(self, services)
@@ -134,6 +135,7 @@ class Instance:
         self.health = health
         self._wanted = True
         self._ready = isinstance(resolution, Resolved)
+        self._waiting = resolution.reason if isinstance(resolution, Waiting) else None
         match resolution:
             case Resolved():
                 if fault is not None:
@@ -456,6 +458,8 @@ class Instance:
         why = explain(transition)
         if transition.after is Role.FAULT and self._fault is not None:
             why = self._fault
+        elif transition.after is Role.INIT and self._waiting is not None:
+            why = self._waiting
         log.info("%s → %s, %s", transition.before, transition.after, why, extra={"vip": self.name})
         self.since = time.time()
         self.reason = why

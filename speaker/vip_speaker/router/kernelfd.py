@@ -96,19 +96,22 @@ class DirectoryWatch:
         | IN_ONLYDIR
     )
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, attach: bool = True) -> None:
         self._directory = directory
         self._fd = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")
         self.attached = False
         self.replaced = False
-        self.attach()
+        if attach:
+            self.attach()
 
     def fileno(self) -> int:
         """The descriptor to watch for reading."""
         return self._fd
 
     def attach(self) -> bool:
-        """Watch the directory that now has the path; False while there is none."""
+        """Watch the directory that now has the path; False while there is none. Where it is on another machine that
+        takes its time.
+        """
         path = os.fsencode(self._directory)
         self.attached = _libc.inotify_add_watch(self._fd, path, self.MASK) >= 0
         return self.attached

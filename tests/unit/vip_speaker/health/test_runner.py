@@ -64,7 +64,9 @@ def environment(monkeypatch):
 def test_one_of_our_own_is_started_with_the_first_run_and_again_when_it_dies():
     async def play(loop, runner):
         assert runner._process is None
-        no_scripts = Outcome(good=False, reason="no scripts directory is configured (--scripts-dir)")
+        no_scripts = Outcome(
+            good=False, reason="no scripts directory is configured (--scripts-dir, or the chart's speaker.scripts)"
+        )
         assert await ask(loop, runner, request(name="x")) == no_scripts
         first = runner._process
         first.send_signal(signal.SIGKILL)
