@@ -105,3 +105,26 @@ def _knows(lan: Scene, first: KubeVrrp, second: KubeVrrp, change: Change) -> Non
     lan.wait_holder(lan.second)
     lan.capture.wait_advert(since=left.time, priority=200, timeout=5, **change.told)
     assert Path(second.state).exists()
+
+
+def test_two_vips_swap_their_vrids(lan: Scene) -> None:
+    """While one node knows and the other does not, the worse of two masters of one VRID waits; it never takes the other
+    VIP's master for its own in the end.
+    """
+    web, db = V3, V3.with_(name="db", vrid=52, addresses=("192.168.137.199/32",))
+    first = lan.ours(lan.first, web.with_(priority=210), db.with_(priority=100))
+    lan.wait_holder(lan.first)
+    second = lan.ours(lan.second, web.with_(priority=100), db.with_(priority=210))
+    lan.eventually(lambda: lan.second.has("192.168.137.199") and not lan.first.has("192.168.137.199"), "each has one")
+    for router, (own, other) in ((first, (210, 100)), (second, (100, 210))):
+        router.replace_manifest(web.with_(vrid=52, priority=own))
+        router.replace_manifest(db.with_(vrid=51, priority=other))
+        time.sleep(1)
+    lan.eventually(
+        lambda: lan.holders4.now == {"first"} and lan.second.has("192.168.137.199"), "each has its own again", timeout=5
+    )
+    swapped = lan.mark()
+    lan.capture.wait_advert(since=swapped.time, vrid=52, priority=210, source=ADDRESS["first"])
+    lan.capture.wait_advert(since=swapped.time, vrid=51, priority=210, source=ADDRESS["second"])
+    lan.stays(lan.first, seconds=1)
+    assert not lan.first.has("192.168.137.199")

@@ -17,7 +17,7 @@ from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import is_assigned, own_entry
 from vip_speaker.agent.report import entry, field_manager, is_news, is_rewording, mastership, silent, written
 from vip_speaker.agent.store import Store
-from vip_speaker.statefile import SUFFIX, Look, NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
+from vip_speaker.statefile import Look, NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,6 @@ class Reporter:
         self._seen: Look | None = None
         self._settled: dict[str, tuple[object, object]] = {}
         self._put_off: set[str] = set()
-        self._unreadable: dict[str, str] = {}
         self._stopping_until: float | None = None
         self._wake = threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="status")
@@ -144,7 +143,7 @@ class Reporter:
 
     def _look(self) -> Mapping[str, VirtualIPState]:
         try:
-            self._seen = self._directory.look(self._seen, self._store.all().keys())
+            self._seen = self._directory.look(self._seen, wanted=self._store.all().keys())
         except NoStateDirectoryError:
             self._seen, self._unreadable = None, {}
             return {}
@@ -194,8 +193,8 @@ class Reporter:
             return silent(timestamp(since), "Stopped: the speaker is ending")
         if self._wall_clock() - since < SILENT_AFTER_S:
             return None
-        if name in self._unreadable:
-            return silent(timestamp(since), f"NoRouter: the router's document about it {self._unreadable[name]}")
+        if self._seen is not None and (reason := self._seen.why_not(name)) is not None:
+            return silent(timestamp(since), f"NoRouter: the router's document about it {reason}")
         return silent(timestamp(since), "NoRouter: the router says nothing about it")
 
     def _write(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:

@@ -114,11 +114,17 @@ class ActiveLink:
         """From here on `listener` gets what `channel` admits. LinkError where the link lacks the IP version."""
         self._socket.join(channel.family)
         entries = self._channels.setdefault(channel.key, [])
-        others = [other for former, other in entries if former.former and other is not listener]
         entries.append((channel, listener))
         self._first[channel.first_address] = channel, listener
-        for other in others:
-            other.former_taken()
+        for former, other in tuple(entries):
+            if former.former and self.is_taken(former):
+                other.former_taken()
+
+    def is_taken(self, channel: Channel) -> bool:
+        """Whether another virtual router of this host has the VRID of `channel`, a former one."""
+        entries = self._channels.get(channel.key, ())
+        own = [listener for other, listener in entries if other is channel]
+        return any(not other.former and listener not in own for other, listener in entries)
 
     def detach(self, channel: Channel) -> None:
         """Nobody listens under `channel` any more."""

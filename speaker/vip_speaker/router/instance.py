@@ -214,6 +214,8 @@ class Instance:
                 self._keep_former(previous_config.identity, previous_channel)
             if not isinstance(self.state, InitState):
                 self._step(Reconfigured(previous=previous_config))
+            if self._former is not None and self._former[1].link.is_taken(self._former[1]):
+                self._step(FormerTaken())
         self._forget_former_if_done()
         self.holding.settle(self.vip.spec.announcements)
         if self.holding.assigned:

@@ -163,8 +163,7 @@ def test_who_knows_a_name_finds_it_among_however_many(directory):
     names = [f"web{number}" for number in range(20)]
     for name in names:
         directory.write(VirtualIPState(name=name, state="MASTER"))
-    states, _ = directory.scan([*names, "not-there"])
-    assert {state.name for state in states} == set(names)
+    assert set(directory.look(wanted=[*names, "not-there"]).states) == set(names)
 
 
 @pytest.mark.parametrize("name", ["web.vip.json", "web.vip.json.new"])
