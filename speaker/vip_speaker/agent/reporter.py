@@ -17,7 +17,7 @@ from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import is_assigned, own_entry
 from vip_speaker.agent.report import entry, field_manager, is_news, is_rewording, mastership, silent, written
 from vip_speaker.agent.store import Store
-from vip_speaker.statefile import Look, NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
+from vip_speaker.statefile import SUFFIX, Look, NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ class Reporter:
         self._seen: Look | None = None
         self._settled: dict[str, tuple[object, object]] = {}
         self._put_off: set[str] = set()
+        self._unreadable: dict[str, str] = {}
         self._stopping_until: float | None = None
         self._wake = threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="status")
@@ -193,8 +194,8 @@ class Reporter:
             return silent(timestamp(since), "Stopped: the speaker is ending")
         if self._wall_clock() - since < SILENT_AFTER_S:
             return None
-        if self._seen is not None and (reason := self._seen.why_not(name)) is not None:
-            return silent(timestamp(since), f"NoRouter: the router's document about it {reason}")
+        if name in self._unreadable:
+            return silent(timestamp(since), f"NoRouter: the router's document about it {self._unreadable[name]}")
         return silent(timestamp(since), "NoRouter: the router says nothing about it")
 
     def _write(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:
