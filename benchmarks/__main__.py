@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cluster_tables, crowd_tables, moves, planning, silence, steadiness
+from benchmarks import cluster_tables, crowd_tables, fleet_tables, moves, planning, silence, steadiness
 from benchmarks.tables import Table, show
 
 OURS, THEIRS = "kube-vrrp", "keepalived"
@@ -168,7 +168,7 @@ class Run:
 
 
 PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "cost", "plan")
-ON_A_CLUSTER = {"cluster": cluster_tables.measure, "crowd": crowd_tables.measure}
+ON_A_CLUSTER = {"cluster": cluster_tables.measure, "crowd": crowd_tables.measure, "fleet": fleet_tables.measure}
 
 
 def main() -> int:
