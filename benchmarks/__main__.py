@@ -13,7 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import checks_tables, cluster_tables, crowd_tables, load, moves, planning, silence, steadiness
+from benchmarks import (
+    checks_tables,
+    cluster_tables,
+    crowd_tables,
+    fleet_tables,
+    load,
+    moves,
+    planning,
+    silence,
+    steadiness,
+)
 from benchmarks.tables import Table, show
 
 OURS, THEIRS = "kube-vrrp", "keepalived"
@@ -187,7 +197,7 @@ class Run:
 
 
 PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "load", "cost", "failed_check", "death", "checks", "plan")
-ON_A_CLUSTER = {"cluster": cluster_tables.measure, "crowd": crowd_tables.measure}
+ON_A_CLUSTER = {"cluster": cluster_tables.measure, "crowd": crowd_tables.measure, "fleet": fleet_tables.measure}
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kubernetes import client, config
 
@@ -205,7 +206,7 @@ def powerless(installation: Installation, *, api_down: bool) -> tuple[list[Moved
         for vip, master in zip(vips, masters, strict=True)
         if master == lost
     ]
-    return moved, load
+    return [one for one in moved if one is not None], load
 
 
 def restored(installation: Installation, vips: int) -> None:
@@ -224,10 +225,14 @@ def restored(installation: Installation, vips: int) -> None:
     wait_for(complete, what="all nodes take part in all again", timeout=180, poll=1)
 
 
-def _moved(vip: dict, wire: _Wire, cut_s: float, *, lost: str, lost_address: str) -> Moved:  # type: ignore[type-arg]
+def _moved(vip: dict[str, Any], wire: _Wire, cut_s: float, *, lost: str, lost_address: str) -> Moved | None:
     priority = max(e["priority"] for e in vip["status"]["nodes"] if e["node"] != lost)
     vrid, address = vip["status"]["virtualRouterID"], vip["spec"]["addresses"][0]
-    last = max(at for at, source in wire.adverts[vrid] if source == lost_address)
+    heard = [(at, source) for at, source in wire.adverts.get(vrid, ()) if at < cut_s]
+    if not heard or heard[-1][1] != lost_address:
+        say(f"{vip['metadata']['name']}, VRID {vrid}, was not advertised by {lost_address}: {heard[-3:]}")
+        return None
+    last = heard[-1][0]
     announced = min(at for at in wire.announcements[address] if at > last)
     down_s = master_down_s(1, priority)
     return Moved(

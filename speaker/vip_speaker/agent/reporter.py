@@ -21,7 +21,7 @@ from vip_speaker.statefile import SUFFIX, Look, NoStateDirectoryError, StateDire
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.05
+POLL_S = 0.02
 """A change is to be seen in the API within 300 ms. Looking at unchanged files costs next to nothing."""
 SILENT_AFTER_S = 2.0
 """A router that is started anew says nothing for less than this."""
@@ -122,7 +122,7 @@ class Reporter:
         self, bodies: Mapping[str, Mapping[str, Any]], states: Mapping[str, VirtualIPState]
     ) -> dict[str, Mapping[str, Any]]:
         """What is to be applied, by VIP. Where object and document are those that were compared before, nothing is:
-        this runs twenty times a second.
+        this runs fifty times a second.
         """
         due: dict[str, Mapping[str, Any]] = {}
         settled: dict[str, tuple[object, object]] = {}
