@@ -18,6 +18,7 @@ from vip_speaker.health import runner as module
 from vip_speaker.health.runner import Outcome, Request, Runner, Where
 from vip_speaker.router.loop import Loop
 
+from tests.netns import wait_for
 from tests.peers import checkout_environment
 
 
@@ -89,6 +90,36 @@ def test_one_that_hangs_is_replaced(monkeypatch):
         assert runner._process is not hung
 
     on_the_loop(Where(), play)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="scripts have to be root's")
+@pytest.mark.parametrize("timeout_ms", [200, 60_000], ids=["after-its-timeout", "before"])
+def test_what_a_script_started_ends_with_the_router(timeout_ms):
+    """Also when its timeout has come already, and it ignores TERM."""
+    with tempfile.TemporaryDirectory(prefix="checks-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        script = directory / "deaf"
+        script.write_text("#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.1; done\n")
+        script.chmod(0o755)
+
+        def left() -> bool:
+            listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+            return any(name in line and "vip_speaker" not in line for line in listed.splitlines())
+
+        async def play(loop, runner):
+            told = []
+            while not left():
+                runner.run(request(name="deaf", timeout_ms=timeout_ms), told.append)
+                loop.rearm()
+                await asyncio.sleep(0.1)
+            async with asyncio.timeout(20):
+                while timeout_ms < 1000 and not any(one.good is False for one in told):
+                    await asyncio.sleep(0.01)
+            assert left(), "it is still there"
+
+        on_the_loop(Where(scripts_dir=directory), play)
+        wait_for(lambda: not left(), what="nothing of it is left", timeout=1.5)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be a stranger")
