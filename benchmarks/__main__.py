@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print tables, and write JSON on demand. `cluster` is measured where it is named."""
+"""`python -m benchmarks`: measure, print tables, and write JSON on demand. On a cluster only where that is named."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cluster_tables, moves, silence, steadiness
+from benchmarks import (
+    checks_tables,
+    cluster_tables,
+    crowd_tables,
+    fleet_tables,
+    load,
+    moves,
+    planning,
+    silence,
+    steadiness,
+)
 from benchmarks.tables import Table, show
 
 OURS, THEIRS = "kube-vrrp", "keepalived"
@@ -139,6 +149,16 @@ class Run:
         head = ["interval", "busy loops", "router", "p50", "p99", "longest", "adverts"]
         return f"Time between advertisements (ms), {os.cpu_count()} cores", head, rows
 
+    def load(self) -> Table:
+        rows = []
+        for name, kind in load.KINDS.items():
+            one = load.held(kind, seconds=10 if self.quick else 60)
+            self.keep(f"{load.BUSY_LOOPS} busy loops at 100 ms", name, [one])
+            times = (one.first_ms, one.second_ms, one.nobody_ms, one.two_ms)
+            rows.append([name, *(f"{ms:.0f}" for ms in times), str(one.moves), f"{one.p50:.1f}", f"{one.longest:.1f}"])
+        head = ["router", "first", "second", "nobody", "both", "moves", "p50 of adverts", "longest"]
+        return f"{load.BUSY_LOOPS} busy loops on {os.cpu_count()} cores at 100 ms: who holds the VIP (ms)", head, rows
+
     def cost(self) -> Table:
         rows = []
         for instances, interval_ms in ((1, 1000), (255, 1000)):
@@ -161,15 +181,32 @@ class Run:
         head = ["VIPs", "interval", "router", "CPU % as master", "CPU % as backup", "RSS MiB (parent + child)"]
         return "What it costs", head, rows
 
+    def failed_check(self) -> Table:
+        return checks_tables.failed_check(self.kinds, self.names, self.keep, quick=self.quick)
 
-PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "cost")
-CLUSTER = "cluster"
+    def death(self) -> Table:
+        return checks_tables.death(self.results, quick=self.quick)
+
+    def checks(self) -> Table:
+        return checks_tables.cost(self.results, quick=self.quick)
+
+    def plan(self) -> Table:
+        found = planning.measure(1 if self.quick else 5)
+        self.results["plan"] = [dataclasses.asdict(one) for one in found]
+        return planning.table(found)
+
+
+PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "load", "cost", "failed_check", "death", "checks", "plan")
+ON_A_CLUSTER = {"cluster": cluster_tables.measure, "crowd": crowd_tables.measure, "fleet": fleet_tables.measure}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description="Figures side by side with keepalived, in one run.")
     parser.add_argument(
-        "parts", nargs="*", choices=[*PARTS, CLUSTER, []], help="what to measure; all but cluster unless named"
+        "parts",
+        nargs="*",
+        choices=[*PARTS, *ON_A_CLUSTER, []],
+        help="what to measure; all that needs no cluster unless named",
     )
     parser.add_argument("--quick", action="store_true", help="one round of everything")
     parser.add_argument(
@@ -183,8 +220,8 @@ def main() -> int:
     run = Run((THEIRS, THEIRS) if options.noise else (OURS, THEIRS), quick=options.quick)
     began = time.monotonic()
     for part in options.parts or PARTS:
-        if part == CLUSTER:
-            cluster_tables.measure(run.results, quick=options.quick)
+        if part in ON_A_CLUSTER:
+            ON_A_CLUSTER[part](run.results, quick=options.quick)
         else:
             show(getattr(run, part)())
     print(f"\n{time.monotonic() - began:.0f} s; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the end")

@@ -66,7 +66,7 @@ class FakeApi:
         self.watched.append(version)
         if self.refuse_watch is not None:
             raise self.refuse_watch
-        yield from self.events.pop(0) if self.events else []
+        return iter(self.events.pop(0) if self.events else [])
 
     def is_served(self) -> bool:
         if isinstance(self.served, ApiError):
@@ -86,6 +86,7 @@ class FakeApi:
         body = next(o for o in self.objects if o["metadata"]["name"] == name)
         body["metadata"]["resourceVersion"] = str(int(body["metadata"]["resourceVersion"]) + 1)
         node = manager.removeprefix("kube-vrrp-speaker-")
+        body["status"].update({key: value for key, value in status.items() if key != "nodes"})
         entries = body["status"]["nodes"]
         own = next((e for e in entries if e["node"] == node), {"node": node})
         kept = {k: v for k, v in own.items() if k in ("node", "priority", "reporting", "facts")}

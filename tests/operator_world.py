@@ -9,7 +9,9 @@ from vip_operator.plan import Plan, World, plan
 from vip_operator.plan.changes import ApplyDaemonSet, ApplyStatus, ClearEntry, DeletePod, Event
 from vip_operator.plan.world import (
     OPERATOR_ENTRY_FIELDS,
+    OPERATOR_MANAGER,
     OPERATOR_STATUS_FIELDS,
+    SPEAKER_MANAGER_PREFIX,
     TEMPLATE_HASH_ANNOTATION,
     DaemonSet,
     Node,
@@ -18,6 +20,7 @@ from vip_operator.plan.world import (
     Template,
     Vip,
 )
+from vip_speaker.agent.report import mastership
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -145,14 +148,14 @@ class FakeCluster:
         for node in self.priorities(vip):
             self.report(vip, node, "INIT", link={"subnets": ["192.168.137.0/24"], "heard": list(heard)})
 
-    def elect(self, vip: str = "web") -> str:
+    def elect(self, vip: str = "web", *, interface: str = "eth0") -> str:
         """The node with the highest priority becomes MASTER, the others BACKUP."""
         priorities = self.priorities(vip)
         master = max(priorities, key=lambda n: priorities[n])
         for node, priority in priorities.items():
             self.report(
                 vip, node, "MASTER" if node == master else "BACKUP",
-                effectivePriority=priority, virtualRouterID=self.vrid(vip), interface="eth0",
+                effectivePriority=priority, virtualRouterID=self.vrid(vip), interface=interface,
             )  # fmt: skip
         return master
 
@@ -186,8 +189,11 @@ class FakeCluster:
 
     def _apply_status(self, change: ApplyStatus) -> None:
         status = self.vips[change.vip].setdefault("status", {})
+        if change.status.get("master", status.get("master")) != status.get("master"):
+            self._take("master", change.vip)
         for key in OPERATOR_STATUS_FIELDS:
-            status.pop(key, None)
+            if not self._owners(key, change.vip) - {OPERATOR_MANAGER}:
+                status.pop(key, None)
         status.update({k: copy.deepcopy(v) for k, v in change.status.items() if k != "nodes"})
         entries = {e["node"]: dict(e) for e in status.get("nodes", ())}
         wanted = {e["node"]: e for e in change.status["nodes"]}
@@ -199,24 +205,55 @@ class FakeCluster:
         for node, entry in wanted.items():
             entries.setdefault(node, {}).update(entry)
         status["nodes"] = list(entries.values())
+        self._owns(change.vip, OPERATOR_MANAGER, {"f:master": {}} if "master" in change.status else {})
         self.events += [(change.vip, event) for event in change.events]
 
     def _speaker_applies(self, vip: str, node: str, fields: dict[str, Any] | None) -> None:
         status = self.vips[vip].setdefault("status", {})
         entries = {e["node"]: e for e in status.get("nodes", ())}
         kept = {k: v for k, v in entries.pop(node, {}).items() if k in OPERATOR_ENTRY_FIELDS}
-        managers = self.vips[vip]["metadata"]["managedFields"]
-        manager = f"kube-vrrp-speaker-{node}"
-        managers[:] = [m for m in managers if m["manager"] != manager]
-        if fields is not None:
-            key = "k:" + json.dumps({"node": node})
-            managers.append(
-                {
-                    "manager": manager,
-                    "time": self.now.replace(microsecond=0).isoformat(),
-                    "fieldsV1": {"f:status": {"f:nodes": {key: {}}}},
-                }
-            )
+        mine = mastership(node, fields or {})
+        for key, value in mine.items():
+            if value != status.get(key):
+                self._take(key, vip)
+        status.update(mine)
+        owned: dict[str, Any] = {"f:nodes": {"k:" + json.dumps({"node": node}): {}}} if fields is not None else {}
+        self._owns(vip, f"{SPEAKER_MANAGER_PREFIX}-{node}", owned | {f"f:{key}": {} for key in mine})
         if fields is not None or kept:
             entries[node] = {"node": node, **kept, **(fields or {})}
         status["nodes"] = list(entries.values())
+
+    def _owns(self, vip: str, manager: str, fields: dict[str, Any]) -> None:
+        """As the API server keeps it; what nobody owns any more is gone."""
+        managers = self.vips[vip]["metadata"]["managedFields"]
+        managers[:] = [m for m in managers if m["manager"] != manager]
+        if fields:
+            at = self.now.replace(microsecond=0).isoformat()
+            managers.append({"manager": manager, "time": at, "fieldsV1": {"f:status": fields}})
+        for key in ("master", "masterPriority"):
+            if not self._owners(key, vip):
+                self.vips[vip]["status"].pop(key, None)
+
+    def _owners(self, key: str, vip: str) -> set[str]:
+        managers = self.vips[vip]["metadata"]["managedFields"]
+        return {m["manager"] for m in managers if f"f:{key}" in m["fieldsV1"]["f:status"]}
+
+    def _take(self, key: str, vip: str) -> None:
+        """A forced apply of another value: nobody who owned it does so any more."""
+        for manager in self.vips[vip]["metadata"]["managedFields"]:
+            manager["fieldsV1"]["f:status"].pop(f"f:{key}", None)
+
+
+def served(vips: int, nodes: int, **spec: Any) -> FakeCluster:
+    """A cluster in which so many VirtualIPs are up, 200 on each link: there are no more than 255 virtual router IDs."""
+    cluster = FakeCluster(*(f"node{number:03}" for number in range(nodes)))
+    for number in range(vips):
+        cluster.add_vip(f"vip{number:04}", interfaces=[f"eth{number // 200}"], **spec)
+    cluster.step()
+    for name in cluster.vips:
+        cluster.listened(name)
+    cluster.step()
+    for name, body in cluster.vips.items():
+        cluster.elect(name, interface=body["spec"]["interfaces"][0])
+    cluster.settle()
+    return cluster

@@ -171,6 +171,9 @@ class Keepalived(Peer):
         files = ["-f", f"{at}/keepalived.conf", "-p", f"{at}/parent.pid", "-r", f"{at}/vrrp.pid"]
         return ["keepalived", "--vrrp", "--dont-fork", "--log-console", "--log-detail", "--no-syslog", *files]
 
+    def listens(self) -> bool:
+        return "VRRP sockpool" in self.log  # printed once its sockets are open
+
 
 class Frr(Peer):
     """FRR's vrrpd with its zebra. Its virtual addresses live on macvlan links that it keeps down as BACKUP."""

@@ -130,6 +130,7 @@ def _parse(document: object, report: Report, *, lone: bool) -> VirtualIP | list[
         spec=_spec(spec),
         generation=generation,
         uid=uid,
+        deleted=document["metadata"].get("deletionTimestamp") is not None,
         assignment=None if assignment is None else _assignment(assignment),
     )
 

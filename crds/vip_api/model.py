@@ -137,6 +137,10 @@ class Peer:
     address: IPAddress | None = None
 
 
+CORDON_FACT = "onCordon"
+"""The fact about the node as a whole: whether it is cordoned. No check can have this name: those have no capitals."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
     """Something only the operator can see, as a track's input on this node.
@@ -169,12 +173,16 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualIP:
-    """One VirtualIP document. `generation` and `uid` are None where no API server set them."""
+    """One VirtualIP document. `generation` and `uid` are None where no API server set them.
+
+    `deleted`: it has a deletion timestamp, so no node is to serve it any more.
+    """
 
     name: str
     spec: VirtualIPSpec
     generation: int | None = None
     uid: str | None = None
+    deleted: bool = False
     assignment: Assignment | None = None
 
 

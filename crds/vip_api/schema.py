@@ -31,7 +31,7 @@ _COLUMNS: tuple[tuple[str, str, str, str, int], ...] = (
     ("Address", "string", ".spec.addresses[0]", "The first address.", 0),
     ("VRID", "integer", ".status.virtualRouterID", "The virtual router ID in use.", 0),
     ("Master", "string", ".status.master", "The node that has the addresses.", 0),
-    ("Priority", "integer", f"{_MASTER}.effectivePriority", "That node's priority.", 0),
+    ("Priority", "integer", ".status.masterPriority", "That node's priority.", 0),
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether the VIP is up.", 0),
     ("Age", "date", ".metadata.creationTimestamp", "Time since it was created.", 0),
     ("Addresses", "string", ".spec.addresses", "All addresses, as JSON.", 1),

@@ -40,7 +40,7 @@ _FACTS = Sequence(
         description="One fact.",
         required=("name", "value"),
         fields={
-            "name": Text(description="The check's name.", max_length=63),
+            "name": Text(description="The check's name, or onCordon for whether the node is cordoned.", max_length=63),
             "value": Flag(description="Whether it is good."),
             "reason": Text(description="Why.", max_length=256),
             "stale": Flag(description="Whether the API server could not confirm it lately."),
@@ -97,6 +97,7 @@ STATUS = Record(
         "observedGeneration": _GENERATION,
         "virtualRouterID": _VRID,
         "master": Text(description="The node that is MASTER.", max_length=253),
+        "masterPriority": Integer(description="That node's effective priority.", minimum=0, maximum=255),
         "backups": Text(description="The nodes that stand by, in a line.", max_length=65536),
         "conditions": CONDITIONS,
         "nodes": Sequence(

@@ -11,12 +11,12 @@ from typing import Any
 from kubernetes import client
 from urllib3.exceptions import HTTPError
 
+from vip_operator.plan.world import OPERATOR_MANAGER
 from vip_operator.store import CONFIG_MAPS, DAEMON_SETS, NODES, PODS, VIPS
 
 GROUP_VERSION = "kube-vrrp.io/v1alpha1"
 PLURAL = "virtualips"
 RESOURCE = f"/apis/{GROUP_VERSION}/{PLURAL}"
-FIELD_MANAGER = "kube-vrrp-operator"
 APPLY = "application/apply-patch+yaml"
 TIMEOUTS_S = (5.0, 30.0)
 """To connect, and to read an answer."""
@@ -64,7 +64,7 @@ class Api:
 
     def apply_status(self, name: str, uid: str, status: Mapping[str, Any]) -> dict[str, Any]:
         """Server-side apply of a VirtualIP's status; a conflict (409) if the object is another one by now."""
-        return self._apply_status(name, {"name": name, "uid": uid}, status, FIELD_MANAGER)
+        return self._apply_status(name, {"name": name, "uid": uid}, status, OPERATOR_MANAGER)
 
     def clear_entry(self, name: str, field_manager: str) -> dict[str, Any]:
         """Give up everything in the status that `field_manager` owns."""
@@ -80,7 +80,7 @@ class Api:
         """Server-side apply of the speaker DaemonSet in the operator's namespace."""
         name = manifest["metadata"]["name"]
         body = {**manifest, "metadata": {**manifest["metadata"], "namespace": self.namespace}}
-        return self._apply(f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets/{name}", body, FIELD_MANAGER)
+        return self._apply(f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets/{name}", body, OPERATOR_MANAGER)
 
     def _apply(self, path: str, body: Mapping[str, Any], manager: str) -> dict[str, Any]:
         query = {"fieldManager": manager, "force": "true"}
@@ -105,7 +105,7 @@ class Api:
             "type": kind,
             "reason": reason,
             "message": message,
-            "source": {"component": FIELD_MANAGER},
+            "source": {"component": OPERATOR_MANAGER},
             "firstTimestamp": at,
             "lastTimestamp": at,
             "count": 1,

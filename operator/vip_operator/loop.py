@@ -149,7 +149,7 @@ class Loop:
         """Under the lease. A replica that did not write last waits a moment, and looks again once it has the
         lease.
         """
-        if not planned.changes:
+        if not planned.changes and not self._executor.has_events:
             self._deferred = False
             return self._executor.carry_out(())
         if not self._lease.is_incumbent and not self._deferred:
@@ -163,7 +163,9 @@ class Loop:
         if hold is Hold.TAKEN_OVER:
             self._list(VIPS)
             planned = self._plan(cluster_uid)
-        return self._executor.carry_out(planned.changes)
+        wait_s = self._executor.carry_out(planned.changes)
+        self._lease.used()
+        return wait_s
 
     def _look_up_leases(self, world: World) -> bool:
         """Only where several nodes say MASTER does it matter which of them still reach the API."""

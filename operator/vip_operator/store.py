@@ -61,6 +61,7 @@ class Store:
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in KINDS}
         self._newest = dict.fromkeys(KINDS, 0)
         self._vips: dict[str, tuple[str, Vip]] = {}
+        self._templates: dict[str, Template] = {}
 
     def newest(self, kind: str) -> int:
         """The highest resource version seen: no later list of this kind is of an earlier one."""
@@ -174,12 +175,18 @@ class Store:
         text = (body.get("data") or {}).get(TEMPLATE_KEY)
         if body["metadata"]["name"] != self._config_map or text is None:
             return None
-        return Template(
-            config_map=body["metadata"]["name"],
-            config_map_uid=body["metadata"]["uid"],
-            manifest=yaml.safe_load(text),
-            releasing=(body["metadata"].get("annotations") or {}).get(RELEASE_ANNOTATION) == "true",
-        )
+        releasing = (body["metadata"].get("annotations") or {}).get(RELEASE_ANNOTATION) == "true"
+        key = f"{body['metadata']['uid']}/{releasing}/{text}"
+        if key not in self._templates:  # reading YAML takes longer than a plan for hundreds of VirtualIPs
+            self._templates = {
+                key: Template(
+                    config_map=body["metadata"]["name"],
+                    config_map_uid=body["metadata"]["uid"],
+                    manifest=yaml.safe_load(text),
+                    releasing=releasing,
+                )
+            }
+        return self._templates[key]
 
 
 def renewal(lease: Object) -> datetime | None:

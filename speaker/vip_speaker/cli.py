@@ -66,6 +66,10 @@ def router_arguments(options: argparse.Namespace) -> list[str]:
         arguments += ["--scripts-dir", str(options.scripts_dir)]
     if options.checks_socket is not None:
         arguments += ["--checks-socket", str(options.checks_socket)]
+    if options.files_root is not None:
+        arguments += ["--files-root", str(options.files_root)]
+    for directory in options.files_dir:
+        arguments += ["--files-dir", str(directory)]
     return [*arguments, "--log-format", options.log_format, "--log-level", options.log_level]
 
 

@@ -37,6 +37,14 @@ def add_router_options(router: argparse.ArgumentParser) -> None:
         "--checks-socket", type=Path, metavar="PATH",
         help="ask a `vip-speaker checks` that runs already, instead of starting one where checks need it",
     )  # fmt: skip
+    router.add_argument(
+        "--files-root", type=Path, metavar="DIR",
+        help="where the host's root directory is found, for track[].file, if not at /: in a container",
+    )  # fmt: skip
+    router.add_argument(
+        "--files-dir", type=Path, action="append", default=[], metavar="DIR",
+        help="with --files-root: a directory of the host that is mounted there; files elsewhere are not looked at",
+    )  # fmt: skip
     router.add_argument("--log-format", choices=("plain", "json"), default="plain", help="(default: %(default)s)")
     router.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(default: %(default)s)"

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TextIO
 
-from vip_speaker.statefile import NoStateDirectoryError, Skipped, StateDirectory, VirtualIPState
+from vip_speaker.statefile import NoStateDirectoryError, Skipped, StateDirectory, VirtualIPState, check_changes
 
 POLL_SECONDS = 0.5
 
@@ -138,12 +138,7 @@ def warnings(states: Iterable[VirtualIPState], skipped: Iterable[Skipped]) -> li
 
 def explained(state: VirtualIPState) -> str:
     """Why the VIP is in its state, and what its checks change in the priority: `httpd not running: -10`."""
-    parts = [state.reason] if state.reason else []
-    if state.priorityParts is not None:
-        for contribution in state.priorityParts.contributions:
-            if contribution.change:
-                parts.append(f"{contribution.reason or contribution.name}: {contribution.change:+d}")
-    return "; ".join(parts)
+    return "; ".join([*filter(None, [state.reason]), *check_changes(state)])
 
 
 def duration(now: float, since: str) -> str:

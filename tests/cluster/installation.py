@@ -34,13 +34,13 @@ class Installation:
 
     # -- the release
 
-    def restore(self) -> None:
-        """Links up, API up, the chart with its default values, no VirtualIP."""
+    def restore(self, *values: str) -> None:
+        """Links up, API up, the chart with its default values or these options of helm, no VirtualIP."""
         for node in self.cluster.nodes:
             self.cluster.restore_link(node.name)
         self.cluster.wait_ready()
-        if self._values != ():
-            self.install()
+        if self._values != values:
+            self.install(*values)
         self.delete_vips()
         self.wait_for_speakers()
 
@@ -67,9 +67,13 @@ class Installation:
         return str(lease["spec"].get("holderIdentity") or "")
 
     def speakers(self) -> dict[str, dict[str, Any]]:
-        """The speaker pods that are not ending, by node."""
+        """The speaker pods that have a node and are not ending, by node."""
         pods = self.cluster.get("pods", "-n", NAMESPACE, "-l", SPEAKERS)["items"]
-        return {p["spec"]["nodeName"]: p for p in pods if "deletionTimestamp" not in p["metadata"]}
+        return {
+            p["spec"]["nodeName"]: p
+            for p in pods
+            if "nodeName" in p["spec"] and "deletionTimestamp" not in p["metadata"]
+        }
 
     def speakers_current(self) -> bool:
         """Whether every node has a ready speaker of the template that the chart rendered last."""

@@ -14,8 +14,8 @@ SKEW_MS = 56 / 256 * 100
 def test_killed_router_leaves_no_second_holder(lan: Scene) -> None:
     first = lan.ours(lan.first, V3.with_(priority=210))
     lan.wait_holder(lan.first)
-    lan.peer("keepalived", lan.second, V3.with_(priority=200, preempt=False)).start()
-    time.sleep(0.3)
+    lan.peer("keepalived", lan.second, V3.with_(priority=200, preempt=False)).start().wait_listens()
+    time.sleep(0.3)  # it has heard the first
     killed = lan.mark()
     os.kill(first.child(), signal.SIGKILL)
     lan.wait_holder(lan.second, timeout=5)
@@ -28,8 +28,8 @@ def test_killed_router_leaves_no_second_holder(lan: Scene) -> None:
 def test_frozen_router_is_ended(lan: Scene) -> None:
     first = lan.ours(lan.first, V3.with_(priority=210))
     lan.wait_holder(lan.first)
-    lan.peer("keepalived", lan.second, V3.with_(priority=200, preempt=False)).start()
-    time.sleep(0.3)
+    lan.peer("keepalived", lan.second, V3.with_(priority=200, preempt=False)).start().wait_listens()
+    time.sleep(0.3)  # it has heard the first
     frozen, child = lan.mark(), first.child()
     os.kill(child, signal.SIGSTOP)
     lan.wait_holder(lan.second, timeout=8)

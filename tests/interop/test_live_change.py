@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.peers import KubeVrrp, manifest
 from tests.scene import READING_ORDER_MS, V3, VIP4, Scene
@@ -69,6 +70,18 @@ def test_deleted_manifest_releases(lan: Scene) -> None:
     assert lan.capture.adverts(since=deleted.time, priority=0)
     assert probe.lost == 0
     lan.never_two()
+
+
+def test_what_is_deleted_everywhere_waits_for_no_successor(lan: Scene) -> None:
+    first = lan.ours(lan.first, V3.with_(priority=210, interval_ms=2000))
+    lan.wait_holder(lan.first)
+    deleted = lan.mark()
+    document = yaml.safe_load(manifest(V3.with_(priority=210, interval_ms=2000)))
+    document["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+    by_rename(first.config / "web.yaml", yaml.safe_dump(document))
+    lan.eventually(lambda: not lan.first.has(VIP4), "the address is gone", timeout=1.5)
+    assert lan.capture.adverts(since=deleted.time, priority=0)
+    lan.eventually(lambda: not (first.state / "web.vip.json").exists(), "and so is its state")
 
 
 @pytest.mark.parametrize("text", ["{", "kind: VirtualIP\n", ""], ids=["broken", "half", "empty"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vip_operator.plan.participation import admitted
 from vip_operator.plan.priorities import group_top
 from vip_operator.plan.world import Vip, World
 
@@ -54,7 +53,10 @@ def _alone(vip: Vip, world: World) -> Refusal | None:
     spec = vip.spec
     if spec is None:
         return Refusal(reason="Invalid", message="; ".join(str(p) for p in vip.problems)[:1024])
-    owners = [n for n in world.nodes.values() if admitted(n.name, spec, world) and group_top(spec, n) == OWNER]
+    if OWNER not in (spec.priority, *(p.priority for p in spec.priorities)):
+        return None
+    eligible = (world.nodes[name] for name in world.admitted(spec.node_selector))
+    owners = [n for n in eligible if group_top(spec, n) == OWNER]
     if len(owners) > 1:
         names = ", ".join(sorted(n.name for n in owners)[:3])
         return Refusal(

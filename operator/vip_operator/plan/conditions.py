@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from vip_api.weights import too_small
+
+from vip_operator.plan.abilities import missing
 from vip_operator.plan.acceptance import Refusal
 from vip_operator.plan.changes import Event
 from vip_operator.plan.facts import problems
@@ -92,8 +95,10 @@ def events(conditions: Iterable[Condition], vip: Vip, master: str | None) -> tup
         elif (former.get("status"), former.get("reason")) != (condition.status, condition.reason):
             kind = "Normal" if condition.reason in EXPECTED else "Warning"
             result.append(Event(type=kind, reason=condition.reason, message=condition.message[:MAX_MESSAGE]))
-    if master is not None and master != vip.master:
-        message = f"{master} is MASTER" if vip.master is None else f"{master} is MASTER, after {vip.master}"
+    if master is not None and master != vip.announced_master:
+        report = vip.entries[master].report
+        why = f": {report.reason}" if report is not None and report.reason else ""
+        message = f"{master} is MASTER{why}"[:MAX_MESSAGE]
         result.append(Event(type="Normal", reason="MasterChanged", message=message))
     return tuple(result)
 
@@ -169,6 +174,8 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
         yield "VRIDConflict", _conflict(s)
     if s.refusal is not None and s.assigned:
         yield s.refusal.reason, f"the document before is still carried out: {s.refusal.message}"
+    if s.vip.spec is not None and (unable := missing(s.vip.spec, s.world.template)):
+        yield "ChecksNotEnabled", _few(unable)
     faulty = [n for n in s.assigned if (e := s.vip.entries.get(n)) and e.report and e.report.state == FAULT]
     if faulty:
         yield "NodesFault", _listed(s, faulty)
@@ -179,6 +186,24 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
         yield "PodsUnknown", "; ".join(unknown)
     if s.unplaced:
         yield "PrioritiesExhausted", f"no distinct priority is left for {_names(s.unplaced)}"
+    if weak := _weak_checks(s):
+        yield "WeightTooSmall", weak
+
+
+def _weak_checks(s: Situation) -> str:
+    """The checks whose failure alone moves nothing, each with the best node that it leaves where it is."""
+    tracks = s.vip.spec.track if s.vip.spec is not None else ()
+    found: dict[str, str] = {}
+    ordered = sorted(s.assigned.items(), key=lambda one: -one[1]) if tracks else []
+    for (node, own), successor in zip(ordered, [*ordered[1:], None], strict=False):
+        for track, text in too_small(tracks, node=node, own=own, successor=successor):
+            found.setdefault(track.name, f"check {track.name}: {text}")
+    return _few(list(found.values()))
+
+
+def _few(checks: list[str]) -> str:
+    more = f"; and {len(checks) - SHOWN_NODES} more checks" if len(checks) > SHOWN_NODES else ""
+    return "; ".join(checks[:SHOWN_NODES]) + more
 
 
 def _split_brain(s: Situation) -> Condition:

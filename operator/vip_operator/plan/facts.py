@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vip_api.model import OnCordon, Track, VirtualIPSpec
+from vip_api.model import CORDON_FACT, OnCordon, Track, VirtualIPSpec
 
 from vip_operator.plan.selectors import from_mapping
 from vip_operator.plan.world import Entry, Node, PodQuery, World
-
-CORDONED = "cordoned"
-"""The name of the fact about the node as a whole. Only where `onCordon` asks for it: other VIPs need no write."""
 
 LEAVING_TAINTS = frozenset({"ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted"})
 """Put on a node before it is drained and removed."""
@@ -54,7 +51,7 @@ def facts(spec: VirtualIPSpec | None, node: str, entry: Entry | None, world: Wor
             found.append(_condition(track, known))
         elif track.kind == "pods" and (fact := _pods(track, node, former.get(track.name), world)) is not None:
             found.append(fact)
-    if spec.on_cordon is not OnCordon.KEEP and all(t.name != CORDONED for t in spec.track):
+    if spec.on_cordon is not OnCordon.KEEP:  # other VIPs need no write
         found.append(_cordoned(known))
     return found
 
@@ -81,12 +78,12 @@ def _pods(track: Track, node: str, former: Mapping[str, Any] | None, world: Worl
 def _cordoned(node: Node) -> dict[str, Any]:
     taint = next((t for t in node.taints if t in LEAVING_TAINTS), None)
     if node.unschedulable:
-        return _fact(CORDONED, True, "the node is cordoned")
+        return _fact(CORDON_FACT, True, "the node is cordoned")
     if node.shutting_down:
-        return _fact(CORDONED, True, "the node is shutting down")
+        return _fact(CORDON_FACT, True, "the node is shutting down")
     if taint is not None:
-        return _fact(CORDONED, True, f"the node is about to be removed ({taint})")
-    return _fact(CORDONED, False, "the node takes new pods")
+        return _fact(CORDON_FACT, True, f"the node is about to be removed ({taint})")
+    return _fact(CORDON_FACT, False, "the node takes new pods")
 
 
 def _fact(name: str, value: bool, reason: str) -> dict[str, Any]:

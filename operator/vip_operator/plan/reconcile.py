@@ -14,7 +14,7 @@ from vip_operator.plan.acceptance import Refusal, refusals
 from vip_operator.plan.changes import ApplyStatus, Change, ClearEntry, Plan
 from vip_operator.plan.conditions import Situation, events, judge, masters, stamped
 from vip_operator.plan.facts import facts
-from vip_operator.plan.participation import admitted, participants, rank
+from vip_operator.plan.participation import participants, rank
 from vip_operator.plan.vrids import Decision
 from vip_operator.plan.world import BACKUP, Vip, World
 
@@ -56,7 +56,7 @@ def plan(world: World) -> Plan:
             unplaced=assignment.unplaced,
             vrid=decisions[vip.name],
             masters=masters(seen),
-            eligible=sum(admitted(n, vip.spec, world) for n in world.nodes) if vip.spec else 0,
+            eligible=len(world.admitted(vip.spec.node_selector)) if vip.spec else 0,
             stalled=rollout.stalled if rollout.stalled_nodes & assignment.priorities.keys() else None,
         )
         if (status := _status(situation)) is not None:
@@ -97,10 +97,12 @@ def _assignments(world: World, refused: Mapping[str, Refusal]) -> dict[str, _Ass
             result[vip.name] = _Assignment(priorities={n: p for n, p in _given(vip).items() if n in world.nodes})
         else:
             own = _top(_given(vip))
-            others = first_choices - Counter([own] if own is not None else [])
-            result[vip.name] = _assign(vip, vip.spec, world, others)
-            if own is None and (top := _top(result[vip.name].priorities)) is not None:
-                first_choices[top] += 1
+            if own is not None:
+                first_choices[own] -= 1
+            result[vip.name] = _assign(vip, vip.spec, world, first_choices)
+            chosen = own if own is not None else _top(result[vip.name].priorities)
+            if chosen is not None:
+                first_choices[chosen] += 1
     return result
 
 

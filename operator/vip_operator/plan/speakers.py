@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from vip_api.model import CORDON_FACT, OnCordon
+
 from vip_operator.plan.changes import ApplyDaemonSet, DeletePod
 from vip_operator.plan.world import (
     FAULT,
     MASTER,
     TEMPLATE_HASH_ANNOTATION,
+    Entry,
     SpeakerPod,
     Template,
     Vip,
@@ -66,26 +69,25 @@ def rollout(world: World) -> Rollout:
     template = world.template
     if template is None or template.releasing or world.daemon_set is None:
         return Rollout()
-    if world.daemon_set.template_hash != template.hash:
+    wanted = template.hash
+    if world.daemon_set.template_hash != wanted:
         return Rollout()
-    outdated = [p for p in world.pods if p.template_hash != template.hash]
+    outdated = [p for p in world.pods if p.template_hash != wanted]
     waiting = [p for p in outdated if not p.deleting]
-    renewed = [p for p in world.pods if p.template_hash == template.hash and not p.deleting]
+    if not waiting:
+        return Rollout()
+    renewed = [p for p in world.pods if p.template_hash == wanted and not p.deleting]
     blocked = {p.node: why for p in renewed if (why := _not_back(p, world))}
     blocked.update({p.node: "its old pod is terminating" for p in outdated if p.deleting})
-    if not outdated and not blocked:
-        return Rollout()
     blocked.update(dict.fromkeys(_bare_nodes(world), "its new pod has not been created"))
     if blocked:
         late = frozenset(n for n in blocked if _waited_too_long(n, world))
-        stalled = "; ".join(f"{n}: {blocked[n]}" for n in sorted(late)[:3]) if waiting else ""
+        stalled = "; ".join(f"{n}: {blocked[n]}" for n in sorted(late)[:3])
         return Rollout(
-            stalled_nodes=late if waiting else frozenset(),
+            stalled_nodes=late,
             stalled=f"the rollout of the speakers waits for {stalled}" if stalled else None,
-            recheck_after_s=10.0 if waiting else None,
+            recheck_after_s=10.0,
         )
-    if not waiting:
-        return Rollout()
     pod = min(waiting, key=lambda p: (p.ready, _masterships(p.node, world), p.node))
     return Rollout(delete=DeletePod(name=pod.name, uid=pod.uid, node=pod.node))
 
@@ -108,13 +110,19 @@ def _not_back(pod: SpeakerPod, world: World) -> str | None:
         return "its new pod is not ready"
     for vip in world.vips:
         entry = vip.entries.get(pod.node)
-        if entry is None or entry.priority is None or vip.virtual_router_id is None:
+        if entry is None or entry.priority is None or vip.virtual_router_id is None or _is_released(vip, entry):
             continue
         if entry.report is None or (not entry.report.takes_part and entry.report.state != FAULT):
             return f"VirtualIP {vip.name} is not served by its new pod"
         if _served_before(vip) and not _has_master(vip):
             return f"VirtualIP {vip.name} has no master"
     return None
+
+
+def _is_released(vip: Vip, entry: Entry) -> bool:
+    """Whether the node is not to serve this VIP, because it is cordoned."""
+    facts = {f.get("name"): f.get("value") for f in entry.owned.get("facts") or ()}
+    return vip.spec is not None and vip.spec.on_cordon is OnCordon.RELEASE and bool(facts.get(CORDON_FACT))
 
 
 def _served_before(vip: Vip) -> bool:

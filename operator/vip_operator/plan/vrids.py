@@ -7,7 +7,7 @@ Once used, a VRID is kept: changing it would be a new virtual router for everyon
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -49,16 +49,17 @@ def decide(
     vips = [v for v in world.vips if v.name in accepted]
     result: dict[str, Decision] = {}
     holders: dict[str, int] = {}
+    by_vrid: defaultdict[int, dict[str, Vip]] = defaultdict(dict)
+
+    def hold(vip: Vip, vrid: int) -> None:
+        if vip.name in holders:
+            del by_vrid[holders[vip.name]][vip.name]
+        holders[vip.name] = vrid
+        by_vrid[vrid][vip.name] = vip
 
     def rival(vip: Vip, vrid: int) -> str | None:
-        return next(
-            (
-                other.name
-                for other in vips
-                if other.name != vip.name and holders.get(other.name) == vrid and _share_link(vip, other, accepted)
-            ),
-            None,
-        )
+        others = by_vrid[vrid].values()
+        return min((o.name for o in others if o.name != vip.name and _share_link(vip, o, accepted)), default=None)
 
     wants = {v.name: accepted[v.name].virtual_router_id for v in vips}
     in_use = [v for v in vips if v.virtual_router_id is not None]
@@ -67,7 +68,7 @@ def decide(
         assert vip.virtual_router_id is not None
         other = rival(vip, vip.virtual_router_id)
         if other is None:
-            holders[vip.name] = vip.virtual_router_id
+            hold(vip, vip.virtual_router_id)
             result[vip.name] = Decision(vrid=vip.virtual_router_id)
         else:
             result[vip.name] = Decision(vrid=None, conflict_with=other)
@@ -78,7 +79,7 @@ def decide(
         assert vrid is not None
         other = rival(vip, vrid)
         if other is None:
-            holders[vip.name] = vrid
+            hold(vip, vrid)
             result[vip.name] = Decision(vrid=vrid)
         else:
             result[vip.name] = Decision(vrid=holders.get(vip.name), conflict_with=other)
@@ -89,7 +90,7 @@ def decide(
         result[vip.name] = _allocate(vip, world, assigned.get(vip.name, frozenset()), rival)
         vrid = result[vip.name].vrid
         if vrid is not None:
-            holders[vip.name] = vrid
+            hold(vip, vrid)
     return result
 
 

@@ -11,13 +11,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from vip_api.model import LabelSelector, Problem, VirtualIP, VirtualIPSpec
 from vip_api.parse import parse_document
 
+from vip_operator.plan.selectors import matches
+
 RELEASE_ANNOTATION = "kube-vrrp.io/release"
 TEMPLATE_HASH_ANNOTATION = "kube-vrrp.io/template-hash"
+OPERATOR_MANAGER = "kube-vrrp-operator"
 SPEAKER_MANAGER_PREFIX = "kube-vrrp-speaker"
 
 MASTER = "MASTER"
@@ -223,8 +227,8 @@ class Vip:
     owned_status: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def master(self) -> str | None:
-        """The master that the operator wrote last."""
+    def announced_master(self) -> str | None:
+        """The master that the operator wrote last; None since a node has named itself."""
         return _string(self.owned_status.get("master"))
 
     @property
@@ -243,8 +247,11 @@ class Vip:
         metadata, status = body["metadata"], _mapping(body.get("status"))
         parsed = parse_document(body)
         spec = parsed.spec if isinstance(parsed, VirtualIP) else None
-        entries = _entries(status, metadata.get("managedFields") or ())
+        managed_fields = metadata.get("managedFields") or ()
+        entries = _entries(status, managed_fields)
         owned = {key: status[key] for key in OPERATOR_STATUS_FIELDS if key in status}
+        if not _master_is_the_operators(managed_fields):
+            owned.pop("master", None)
         owned["nodes"] = [dict(e.owned) for e in entries.values() if e.owned]
         return cls(
             name=metadata["name"],
@@ -264,6 +271,15 @@ class Vip:
 
 OPERATOR_STATUS_FIELDS = ("observedGeneration", "virtualRouterID", "master", "backups", "conditions")
 OPERATOR_ENTRY_FIELDS = ("priority", "reporting", "facts")
+
+
+def _master_is_the_operators(managed_fields: Any) -> bool:
+    """Whether the operator is among those who say who is master: a node that becomes it says so first."""
+    return any(
+        manager.get("manager") == OPERATOR_MANAGER
+        and "f:master" in _mapping(_mapping(manager.get("fieldsV1")).get("f:status"))
+        for manager in managed_fields
+    )
 
 
 def _entries(status: Mapping[str, Any], managed_fields: Any) -> dict[str, Entry]:
@@ -318,7 +334,7 @@ class PodQuery:
     selector: LabelSelector
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: what a plan asks for again and again is kept
 class World:
     """Everything a plan is made from. `now` is wall-clock time; `cluster_uid` tells two clusters on one LAN
     apart; `ready_pods` are numbers by node, missing where the pods could not be listed: `pod_problems` say why.
@@ -336,7 +352,29 @@ class World:
 
     def reporting(self, node: str) -> bool:
         """Whether what `node` reported last can be believed: the node is Ready and its speaker runs."""
-        known = self.nodes.get(node)
-        return (
-            known is not None and known.ready and any(p.node == node and p.ready and not p.deleting for p in self.pods)
-        )
+        return node in self.reporting_nodes
+
+    @cached_property
+    def reporting_nodes(self) -> frozenset[str]:
+        """The nodes that are `reporting`."""
+        served = {p.node for p in self.pods if p.ready and not p.deleting}
+        return frozenset(name for name, node in self.nodes.items() if node.ready and name in served)
+
+    def admitted(self, selector: LabelSelector | None) -> frozenset[str]:
+        """The nodes that both this selector and the DaemonSet's node selector choose."""
+        known = self._admitted.get(selector)
+        if known is None:
+            known = frozenset(
+                name
+                for name in self._admitted[None]
+                if selector is not None and matches(selector, self.nodes[name].labels)
+            )
+            self._admitted[selector] = known
+        return known
+
+    @cached_property
+    def _admitted(self) -> dict[LabelSelector | None, frozenset[str]]:
+        """By selector, each asked of every node once: most VirtualIPs share theirs, or have none."""
+        chart = self.template.node_selector.items() if self.template else ()
+        everywhere = (n for n, node in self.nodes.items() if all(node.labels.get(k) == v for k, v in chart))
+        return {None: frozenset(everywhere)}

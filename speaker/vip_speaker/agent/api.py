@@ -61,7 +61,7 @@ class Api:
             raise ApiError(None, f"the list makes no sense: {error!r}") from error
 
     def watch(self, version: str) -> Iterator[Object]:
-        """The events after `version`, until the server ends the watch."""
+        """The events after `version`, until the server ends the watch; when it returns the server has answered."""
         query = {
             "watch": "true",
             "resourceVersion": version,
@@ -69,6 +69,10 @@ class Api:
             "timeoutSeconds": str(WATCH_S),
         }
         response = self._call("GET", RESOURCE, query=query, timeouts=(CALL_TIMEOUTS_S[0], SILENCE_S)).response
+        return self._events(response)
+
+    @staticmethod
+    def _events(response: Any) -> Iterator[Object]:
         try:
             pending = b""
             for chunk in response.stream(amt=None, decode_content=False):

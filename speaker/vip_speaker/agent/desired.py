@@ -7,6 +7,7 @@ the operator accepted: until then it goes on with the one before.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 Document = Mapping[str, Any]
@@ -29,7 +30,7 @@ def is_assigned(body: Document, node: str) -> bool:
 
 def desired(body: Document, node: str, former: Document | None, password: str | None) -> Document | None:
     """The document for the router, or None for none. `former` is the one it has now."""
-    former = former if former is not None and _is_whole(former) else None
+    former = former if former is not None and is_whole(former) else None
     status = body.get("status") or {}
     if "observedGeneration" not in status:
         return former  # no operator has seen it: new, or restored from a backup while the router runs it
@@ -50,6 +51,28 @@ def desired(body: Document, node: str, former: Document | None, password: str | 
     }
 
 
+def deleted(former: Document, at: datetime) -> Document:
+    """The document that tells the router that the VirtualIP is deleted, on every node."""
+    metadata = former.get("metadata")
+    kept = metadata if isinstance(metadata, Mapping) else {}
+    return {**former, "metadata": {**kept, "deletionTimestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ")}}
+
+
+def is_deleted(document: Document) -> bool:
+    """Whether the document says `deleted`."""
+    metadata = document.get("metadata")
+    return isinstance(metadata, Mapping) and metadata.get("deletionTimestamp") is not None
+
+
+def with_stale_facts(document: Document) -> Document:
+    """The document with every fact marked: nobody confirms them."""
+    facts = document["assignment"].get("facts") if is_whole(document) else None
+    if not isinstance(facts, list):
+        return document
+    marked = [{**fact, "stale": True} for fact in facts if isinstance(fact, Mapping)]
+    return {**document, "assignment": {**document["assignment"], "facts": marked}}
+
+
 def secret_reference(body: Document) -> tuple[str, str] | None:
     """Name and key of the Secret that holds the password, if the document names one."""
     reference = ((body.get("spec") or {}).get("authentication") or {}).get("passwordSecretRef")
@@ -63,7 +86,7 @@ def password_of(former: Document | None) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _is_whole(former: Document) -> bool:
+def is_whole(former: Document) -> bool:
     """Whether a file that the router could have changed has the shape in which we wrote it."""
     return all(isinstance(former.get(k), Mapping) for k in ("metadata", "spec", "assignment")) and all(
         isinstance(former.get(k), str) for k in ("apiVersion", "kind")

@@ -35,6 +35,10 @@ RELIST_S = 1200.0
 """An etcd restore sets versions back, and a watch that waits for a higher one may stay silent."""
 
 
+STALE_AFTER_S = 5.0
+"""An API server that has not answered for this long does not confirm what the operator said last."""
+
+
 class Source(Protocol):
     """What of the API is needed here."""
 
@@ -43,7 +47,7 @@ class Source(Protocol):
         ...
 
     def watch(self, version: str) -> Iterator[dict[str, Any]]:
-        """The events after `version`."""
+        """The events after `version`; the call itself waits for the server's answer."""
         ...
 
     def is_served(self) -> bool:
@@ -74,6 +78,7 @@ class Reflector:
         self._empty_since: float | None = None
         self._absent_since: float | None = None
         self._failures = 0
+        self._failing_since: float | None = None
         self.beat_at = clock()
         self.answered_at = float("-inf")
         self.last_answer = Answer.UNREACHABLE
@@ -87,6 +92,11 @@ class Reflector:
     def stop(self) -> None:
         """End `run` soon."""
         self._stopped.set()
+
+    def is_stale(self) -> bool:
+        """Whether the API server has not answered for a while. From any thread."""
+        since = self._failing_since
+        return since is not None and self._clock() - since >= STALE_AFTER_S
 
     def turn(self) -> float:
         """One list or one watch. Returns the seconds to wait before the next turn."""
@@ -131,7 +141,9 @@ class Reflector:
 
     def _watch(self, version: str) -> float:
         began, seen = self._clock(), False
-        for event in self._api.watch(version):
+        events = self._api.watch(version)
+        self._failing_since = None  # it may be long until the first event
+        for event in events:
             self.beat_at, seen = self._clock(), True
             body = event.get("object") or {}
             answer = of_event(str(event.get("type")), body.get("code"))
@@ -155,6 +167,7 @@ class Reflector:
         """An answer that shows that the API is there."""
         self.last_answer, self.answered_at = answer, self._clock()
         self._failures = 0
+        self._failing_since = None
         self._absent_since = None
 
     def _carry_out(self, answer: Answer, detail: str) -> float:
@@ -187,5 +200,7 @@ class Reflector:
 
     def _delay(self) -> float:
         self._failures += 1
+        if self._failing_since is None:
+            self._failing_since = self._clock()
         longest = min(FIRST_DELAY_S * 2 ** min(self._failures - 1, 10), LONGEST_DELAY_S)
         return longest * random.uniform(0.5, 1)  # noqa: S311 jitter

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from vip_speaker.statefile import VirtualIPState
+from vip_speaker.statefile import VirtualIPState, check_changes
 
 MANAGER_PREFIX = "kube-vrrp-speaker"
 MAX_MANAGER = 128
@@ -45,7 +45,7 @@ def entry(state: VirtualIPState) -> dict[str, Any]:
         "virtualRouterID": state.virtualRouterID,
         "observedGeneration": state.observedGeneration,
         "since": state.since,
-        "reason": _reason(state)[:MAX_REASON],
+        "reason": "; ".join([*filter(None, [headline(state)]), *check_changes(state)])[:MAX_REASON],
     }
     report = {key: value for key, value in report.items() if value not in ("", 0)}
     if state.state == "INIT" and state.link.subnets:
@@ -54,6 +54,32 @@ def entry(state: VirtualIPState) -> dict[str, Any]:
             "heard": sorted({h.vrid for h in state.link.heard if 1 <= h.vrid <= MAX_HEARD}),
         }
     return report
+
+
+def mastership(node: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a node that is MASTER says beside its entry: the columns of `kubectl get` do not wait for an operator."""
+    if report.get("state") != "MASTER":
+        return {}
+    return {"master": node, "masterPriority": report.get("effectivePriority", 0)}
+
+
+def is_news(wanted: Mapping[str, Any], known: Mapping[str, Any], given: frozenset[int]) -> bool:
+    """Whether `wanted` is worth a write where the API server has `known`.
+
+    While VIPs wait for their virtual router IDs, each of those that were `given` to others of the cluster is heard by
+    all that still wait; the operator knows them, and writes for that alone would grow with the square of the VIPs.
+    """
+    if wanted == known:
+        return False
+    link, former = wanted.get("link"), known.get("link")
+    if (
+        link is None
+        or former is None
+        or {**wanted, "link": former} != known
+        or link["subnets"] != former.get("subnets")
+    ):
+        return True
+    return not {*link["heard"]} ^ {*(former.get("heard") or ())} <= given
 
 
 def silent(since: str, reason: str) -> dict[str, Any]:
@@ -66,9 +92,17 @@ def written(own: Mapping[str, Any] | None) -> dict[str, Any]:
     return {k: v for k, v in (own or {}).items() if k not in OPERATOR_FIELDS}
 
 
-def _reason(state: VirtualIPState) -> str:
+def is_rewording(wanted: Mapping[str, Any], former: Mapping[str, Any], state: VirtualIPState) -> bool:
+    """Whether the two differ in nothing but what checks have to say, such as the number that a script printed."""
+    rest = [{k: v for k, v in one.items() if k != "reason"} for one in (wanted, former)]
+    return rest[0] == rest[1] and str(former.get("reason", "")).startswith(headline(state)[:MAX_REASON])
+
+
+def headline(state: VirtualIPState) -> str:
+    """Why the VIP is in its state, without the checks."""
     if state.splitBrain is not None:
-        return f"{ANOTHER_MASTER}: {state.splitBrain.source} advertises as well, since {state.splitBrain.since}"
+        other = f"{ANOTHER_MASTER}: {state.splitBrain.source} advertises as well, since {state.splitBrain.since}"
+        return "; ".join([other, *state.problems])
     if state.state == "FAULT" and not state.interface and not state.problems:
         return f"{INTERFACE_MISSING}: {state.reason}"
     if state.problems:

@@ -15,20 +15,30 @@ from typing import Any, Protocol
 
 from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import is_assigned, own_entry
-from vip_speaker.agent.report import entry, field_manager, silent, written
+from vip_speaker.agent.report import entry, field_manager, is_news, is_rewording, mastership, silent, written
 from vip_speaker.agent.store import Store
-from vip_speaker.statefile import NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
+from vip_speaker.statefile import SUFFIX, Look, NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.05
+POLL_S = 0.02
 """A change is to be seen in the API within 300 ms. Looking at unchanged files costs next to nothing."""
 SILENT_AFTER_S = 2.0
 """A router that is started anew says nothing for less than this."""
+LISTENING_S = 4.0
+"""A router that waits for its virtual router ID has listened before that. Until then it has nothing to say that anybody
+waits for, and with many new VIPs half of all writes would say so.
+"""
 AT_ONCE = 4
 """Patches under way at a time: all VIPs of a node may change in the same instant."""
+BATCH = 4 * AT_ONCE
+"""Patches before the router's documents are looked at again: what is written is never much older than that."""
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 5.0
+
+
+REWORDING_S = 60.0
+"""What a check has to say may differ with each of its runs: that alone is not worth more than a write a minute."""
 
 
 class StatusApi(Protocol):
@@ -63,10 +73,16 @@ class Reporter:
         self._manager = field_manager(node)
         self._failures: dict[str, _Failure] = {}
         self._silent_since: dict[str, float] = {}
+        self._written_at: dict[str, float] = {}
+        self._listening_since: dict[str, float] = {}
+        self._seen: Look | None = None
+        self._settled: dict[str, tuple[object, object]] = {}
+        self._put_off: set[str] = set()
+        self._unreadable: dict[str, str] = {}
         self._stopping_until: float | None = None
         self._wake = threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="status")
-        self.states: dict[str, VirtualIPState] = {}
+        self.states: Mapping[str, VirtualIPState] = {}
         self.beat_at = clock()
 
     def poke(self) -> None:
@@ -91,33 +107,85 @@ class Reporter:
     def report(self, states: Mapping[str, VirtualIPState]) -> None:
         """Write every entry that differs from what the store has."""
         bodies = self._store.all()
-        due = {
-            name: change
-            for name, body in bodies.items()
-            if (change := self._change(body, states.get(name))) is not None
-        }
+        due = self._due(bodies, states)
         self._failures = {name: f for name, f in self._failures.items() if name in due}
+        self._written_at = {name: at for name, at in self._written_at.items() if name in bodies}
+        self._listening_since = {name: at for name, at in self._listening_since.items() if name in bodies}
         now = self._clock()
         ready = [n for n in due if n not in self._failures or self._failures[n].retry_at <= now]
-        list(self._pool.map(lambda name: self._write(bodies[name], due[name]), ready))
+        ready.sort(key=lambda name: _urgency(due[name]))
+        if len(ready) > BATCH:
+            self._wake.set()
+        list(self._pool.map(lambda name: self._write(bodies[name], due[name]), ready[:BATCH]))
 
-    def _look(self) -> dict[str, VirtualIPState]:
+    def _due(
+        self, bodies: Mapping[str, Mapping[str, Any]], states: Mapping[str, VirtualIPState]
+    ) -> dict[str, Mapping[str, Any]]:
+        """What is to be applied, by VIP. Where object and document are those that were compared before, nothing is:
+        this runs fifty times a second.
+        """
+        due: dict[str, Mapping[str, Any]] = {}
+        settled: dict[str, tuple[object, object]] = {}
+        given = frozenset[int]()
+        self._put_off.clear()
+        for name, body in bodies.items():
+            state = states.get(name)
+            known = self._settled.get(name)
+            if known is not None and known[0] is body and known[1] is state:
+                settled[name] = known
+                continue
+            given = given or _given(bodies)
+            if (change := self._change(body, state, given)) is not None:
+                due[name] = change
+            elif self._is_settled(name) and (state is not None or not is_assigned(body, self._node)):
+                settled[name] = body, state
+        self._settled = settled
+        return due
+
+    def _look(self) -> Mapping[str, VirtualIPState]:
         try:
-            return {state.name: state for state in self._directory.read_all()}
+            self._seen = self._directory.look(self._seen, wanted=self._store.all().keys())
         except NoStateDirectoryError:
+            self._seen, self._unreadable = None, {}
             return {}
+        self._unreadable = {one.name.removesuffix(SUFFIX): one.reason for one in self._seen.skipped}
+        return self._seen.states
 
-    def _change(self, body: Mapping[str, Any], state: VirtualIPState | None) -> Mapping[str, Any] | None:
+    def _change(
+        self, body: Mapping[str, Any], state: VirtualIPState | None, given: frozenset[int]
+    ) -> Mapping[str, Any] | None:
         """The status to apply, or None where nothing differs."""
         name, own = body["metadata"]["name"], own_entry(body, self._node)
         if not is_assigned(body, self._node):
             return {} if written(own) else None
+        if state is not None and not written(own) and self._is_listening(name, state):
+            return None
+        self._listening_since.pop(name, None)
         wanted = entry(state) if state is not None else self._silence(name)
         if state is not None:
             self._silent_since.pop(name, None)
-        if wanted is None or wanted == written(own):
+        if wanted is None:
             return None
-        return {"nodes": [{"node": self._node, **wanted}]}
+        mine = mastership(self._node, wanted)
+        # only where nobody is named: two nodes that both believe to be MASTER must not overwrite each other for ever
+        unnamed = any(key not in (body.get("status") or {}) for key in mine)
+        if not unnamed and not is_news(wanted, written(own), given):
+            return None
+        recently = self._clock() < self._written_at.get(name, float("-inf")) + REWORDING_S
+        if not unnamed and recently and state is not None and is_rewording(wanted, written(own), state):
+            self._put_off.add(name)
+            return None
+        return {**mine, "nodes": [{"node": self._node, **wanted}]}
+
+    def _is_settled(self, name: str) -> bool:
+        """Whether what was just compared has nothing to say later either."""
+        return name not in self._put_off and name not in self._listening_since
+
+    def _is_listening(self, name: str, state: VirtualIPState) -> bool:
+        """Whether the first report of a VIP will soon be one that the operator can choose a virtual router ID from."""
+        if state.state != "INIT" or state.virtualRouterID or state.link.subnets or self._stopping_until is not None:
+            return False
+        return self._clock() - self._listening_since.setdefault(name, self._clock()) < LISTENING_S
 
     def _silence(self, name: str) -> dict[str, Any] | None:
         """What to report of a VIP without a state document: nothing yet, or that the router is silent."""
@@ -126,6 +194,8 @@ class Reporter:
             return silent(timestamp(since), "Stopped: the speaker is ending")
         if self._wall_clock() - since < SILENT_AFTER_S:
             return None
+        if name in self._unreadable:
+            return silent(timestamp(since), f"NoRouter: the router's document about it {self._unreadable[name]}")
         return silent(timestamp(since), "NoRouter: the router says nothing about it")
 
     def _write(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:
@@ -140,6 +210,7 @@ class Reporter:
             log.log(logging.WARNING if count == 1 else logging.DEBUG, "%s: status not written: %s", name, error)
         else:
             self._failures.pop(name, None)
+            self._written_at[name] = self._clock()
             self._store.put(answer, instead_of=body)
 
     def _is_done(self) -> bool:
@@ -155,3 +226,15 @@ class Reporter:
             if is_assigned(b, self._node) and (own_entry(b, self._node) or {}).get("state") in ("MASTER", "BACKUP")
         ]
         return not active and not stale
+
+
+def _given(bodies: Mapping[str, Mapping[str, Any]]) -> frozenset[int]:
+    """The virtual router IDs that the operator has given."""
+    return frozenset(
+        vrid for body in bodies.values() if isinstance(vrid := (body.get("status") or {}).get("virtualRouterID"), int)
+    )
+
+
+def _urgency(status: Mapping[str, Any]) -> bool:
+    """What is sorted first: a node that is master now is what people look for."""
+    return not any(own.get("state") == "MASTER" for own in status.get("nodes") or ())

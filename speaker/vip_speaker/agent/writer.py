@@ -6,10 +6,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from vip_speaker.agent.api import ApiError
-from vip_speaker.agent.desired import desired, is_assigned, password_of, secret_reference
+from vip_speaker.agent.desired import (
+    deleted,
+    desired,
+    is_assigned,
+    is_deleted,
+    is_whole,
+    password_of,
+    secret_reference,
+    with_stale_facts,
+)
 from vip_speaker.agent.directory import DesiredDirectory
 from vip_speaker.agent.store import Store
 
@@ -20,6 +30,8 @@ IDLE_S = 10.0
 SECRET_REFRESH_S = 30.0
 """A changed password is seen after this. Watching Secrets would need the right to list them."""
 SECRET_RETRY_S = 5.0
+DELETED_FOR_S = 2.0
+"""The router reads a document within milliseconds; one that says "deleted" stays at least this long for it to see."""
 
 
 class Secrets(Protocol):
@@ -31,7 +43,10 @@ class Secrets(Protocol):
 
 
 class Writer:
-    """Compares level by level: what the directory holds with what it should hold."""
+    """Compares level by level: what the directory holds with what it should hold.
+
+    While `stale` says that the API server does not answer, what the operator saw last stays, and is marked.
+    """
 
     def __init__(
         self,
@@ -40,10 +55,17 @@ class Writer:
         secrets: Secrets,
         *,
         node: str,
+        stale: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._directory, self._secrets, self._node, self._clock = store, directory, secrets, node, clock
+        self._stale = stale
         self._passwords: dict[tuple[str, str], tuple[str | None, float]] = {}
+        self._deleted_at: dict[str, float] = {}
+        self._present: dict[str, Mapping[str, Any]] = {}
+        self._settled: dict[str, Mapping[str, Any]] = {}
+        self._compared_at = float("-inf")
+        self._was_stale = False
         self._wake = threading.Event()
         self._stopped = False
         self._trouble = ""
@@ -58,50 +80,96 @@ class Writer:
         self._stopped = True
         self._wake.set()
 
-    def holding(self) -> bool:
-        """Whether the router has documents."""
-        try:
-            return bool(self._directory.read_all())
-        except OSError:
-            return False
-
     def run(self) -> None:
         """Write until stopped."""
         while not self._stopped:
             self._wake.wait(IDLE_S)
             self._wake.clear()
             self.beat_at = self._clock()
-            if self._stopped or not self._store.listed.is_set():
-                continue  # before the first list nobody knows better than the files
-            trouble = self.synchronise()
+            if self._stopped:
+                continue
+            trouble = self.synchronise(thoroughly=self._clock() - self._compared_at >= IDLE_S)
             if trouble != self._trouble and trouble:
                 log.error("documents for the router cannot be written: %s", trouble)
             self._trouble = trouble
 
-    def synchronise(self) -> str:
-        """Write what differs, remove what is not to be there. What one file meets is returned and stops no other."""
-        try:
-            present = self._directory.read_all()
-        except OSError as error:
-            return str(error)
-        bodies, troubles = self._store.all(), []
+    def synchronise(self, *, thoroughly: bool = True) -> str:
+        """Write what differs, remove what is not to be there. What one file meets is returned and stops no other.
+
+        `thoroughly`: read every file; else only objects that changed are looked at, and the files are taken to be as
+        they were left.
+        """
+        stale, troubles = self._stale(), list[str]()
+        thoroughly = thoroughly or stale != self._was_stale
+        if thoroughly:
+            try:
+                self._present = dict(self._directory.read_all(self._store.all().keys()))
+            except OSError as error:
+                return str(error)
+            self._settled = {}
+            self._compared_at, self._was_stale = self._clock(), stale
+        if not self._store.listed.is_set():
+            return self._mark_all() if stale else ""  # nobody knows better than the files
+        bodies = self._store.all()
         wanted = {secret_reference(body) for body in bodies.values()}
         self._passwords = {reference: known for reference, known in self._passwords.items() if reference in wanted}
-        for name in sorted(present.keys() | bodies.keys()):
+        for name in sorted(self._present.keys() | self._settled.keys() | bodies.keys()):
+            body = bodies.get(name)
+            if not thoroughly and body is self._settled.get(name):
+                continue
+            self._settled.pop(name, None)
             try:
-                self._settle(name, bodies.get(name), present.get(name))
+                self._settle(name, body, self._present.get(name), stale=stale)
             except OSError as error:
                 troubles.append(str(error))
+            else:
+                if body is not None:
+                    self._settled[name] = body
         return "; ".join(troubles[:3])
 
-    def _settle(self, name: str, body: Mapping[str, Any] | None, former: Mapping[str, Any] | None) -> None:
-        wanted = desired(body, self._node, former, self._password(body, former)) if body is not None else None
+    def _mark_all(self) -> str:
+        """What the files say is not confirmed."""
+        try:
+            for name, document in tuple(self._present.items()):
+                self._write(name, with_stale_facts(document))
+        except OSError as error:
+            return str(error)
+        return ""
+
+    def _settle(
+        self, name: str, body: Mapping[str, Any] | None, former: Mapping[str, Any] | None, *, stale: bool
+    ) -> None:
+        if body is None:
+            self._settle_deleted(name, former)
+            return
+        self._deleted_at.pop(name, None)
+        known = None if former is None or is_deleted(former) else former
+        wanted = desired(body, self._node, known, self._password(body, known))
         if wanted is None and former is not None:
             self._directory.remove(name)
-            log.info("%s: removed, %s", name, "deleted" if body is None else "not assigned to this node")
-        elif wanted is not None and wanted != former:
+            del self._present[name]
+            log.info("%s: removed, not assigned to this node", name)
+        elif wanted is not None:
+            self._write(name, with_stale_facts(wanted) if stale else wanted)
+
+    def _write(self, name: str, wanted: Mapping[str, Any]) -> None:
+        if wanted != self._present.get(name):
             self._directory.write(name, wanted)
-            log.info("%s: generation %s, %s", name, wanted["metadata"].get("generation"), _told(wanted))
+            self._present[name] = wanted
+            log.info("%s: %s", name, _told(wanted))
+
+    def _settle_deleted(self, name: str, former: Mapping[str, Any] | None) -> None:
+        """First the router is told that nobody will serve the VIP, so that it waits for no successor."""
+        if former is not None and is_whole(former) and not is_deleted(former):
+            told = deleted(former, datetime.now(UTC))
+            self._directory.write(name, told)
+            self._present[name] = told
+            self._deleted_at[name] = self._clock()
+            log.info("%s: deleted", name)
+        elif self._clock() - self._deleted_at.get(name, -DELETED_FOR_S) >= DELETED_FOR_S:
+            self._directory.remove(name)
+            self._present.pop(name, None)
+            self._deleted_at.pop(name, None)
 
     def _password(self, body: Mapping[str, Any], former: Mapping[str, Any] | None) -> str | None:
         """The password from the Secret; the one the router has while the API does not answer."""
@@ -123,5 +191,10 @@ class Writer:
 
 
 def _told(document: Mapping[str, Any]) -> str:
-    assignment = document["assignment"]
-    return f"priority {assignment['priority']}, VRID {assignment.get('virtualRouterID', 'not decided')}"
+    """What goes to the log. The document may be one that the router could have changed."""
+    assignment, facts = document["assignment"], document["assignment"].get("facts") or ()
+    stale = ", its facts stale" if any(isinstance(f, Mapping) and f.get("stale") for f in facts) else ""
+    return (
+        f"generation {document['metadata'].get('generation')}, priority {assignment.get('priority')}, "
+        f"VRID {assignment.get('virtualRouterID', 'not decided')}{stale}"
+    )

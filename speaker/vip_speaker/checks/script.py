@@ -49,6 +49,11 @@ class ScriptCheck:
         """Whether that script still runs."""
         return key in self._runs
 
+    def close(self) -> None:
+        """Kill what has not ended, also what has been told to and had time left for it."""
+        for run in self._runs.values():
+            _signal(run.process, signal.SIGKILL)
+
     async def run(self, check: Mapping[str, Any], *, timeout_s: float, environment: Mapping[str, str]) -> Result:
         """Good with exit status 0 in time."""
         name, key = check["name"], check["key"]
@@ -80,10 +85,10 @@ class ScriptCheck:
 
     def _program(self, name: str) -> Path | str:
         """What to start; text says why not."""
+        if self._directory is None:
+            return "no scripts directory is configured (--scripts-dir, or the chart's speaker.scripts)"
         if self._refused is not None:
             return self._refused
-        if self._directory is None:
-            return "no scripts directory is configured (--scripts-dir)"
         try:
             directory = self._directory.resolve(strict=True)
             program = (directory / name).resolve(strict=True)

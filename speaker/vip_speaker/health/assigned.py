@@ -5,17 +5,14 @@ In an API outage the last fact stays, marked stale: an outage alone moves nothin
 
 from __future__ import annotations
 
+from vip_api.model import CORDON_FACT, OnCordon, VirtualIP
 from vip_api.model import Fact as AssignedFact
-from vip_api.model import OnCordon, VirtualIP
 from vip_api.track import MAX_WEIGHT
 
 from vip_speaker.health.evaluate import Assessment
 from vip_speaker.health.facts import Fact, bad, good, unknown
 from vip_speaker.health.tracker import Tracker
 from vip_speaker.statefile import Contribution
-
-CORDONED = "cordoned"
-"""The fact about the node as a whole; its value is whether it is cordoned."""
 
 
 class AssignedTracker(Tracker):
@@ -26,16 +23,15 @@ class AssignedTracker(Tracker):
         given = _fact(self.vip, self.track.name)
         if given is None:
             return unknown("nothing heard from the operator")
-        reason = given.reason or ("good" if given.value else "bad")
-        return (good if given.value else bad)(f"{reason} (stale)" if given.stale else reason)
+        return (good if given.value else bad)(_reason(given, "good" if given.value else "bad"))
 
 
 def with_cordon(assessment: Assessment, vip: VirtualIP) -> Assessment:
     """What cordoning adds, by `spec.onCordon`."""
-    given = None if any(track.name == CORDONED for track in vip.spec.track) else _fact(vip, CORDONED)
+    given = _fact(vip, CORDON_FACT)
     if given is None or not given.value or vip.spec.on_cordon is OnCordon.KEEP:
         return assessment
-    reason = given.reason or "the node is cordoned"
+    reason = _reason(given, "the node is cordoned")
     if vip.spec.on_cordon is OnCordon.RELEASE:
         return Assessment(
             contribution=assessment.contribution,
@@ -45,13 +41,17 @@ def with_cordon(assessment: Assessment, vip: VirtualIP) -> Assessment:
             release=reason,
         )
     value = -MAX_WEIGHT - max(0, assessment.contribution)
-    part = Contribution(name=CORDONED, value=value, reason=reason, change=value)
+    part = Contribution(name=CORDON_FACT, value=value, reason=reason, change=value)
     return Assessment(
         contribution=assessment.contribution + part.value,
         parts=(*assessment.parts, part),
         fault=assessment.fault,
         waiting=assessment.waiting,
     )
+
+
+def _reason(given: AssignedFact, otherwise: str) -> str:
+    return (given.reason or otherwise) + (" (stale)" if given.stale else "")
 
 
 def _fact(vip: VirtualIP, name: str) -> AssignedFact | None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from vip_api.model import Track
 from vip_api.track import MAX_WEIGHT
+from vip_api.weights import contribution as by_table
 
 from vip_speaker.health.facts import Fact, Verdict, good
 from vip_speaker.statefile import Contribution
@@ -64,11 +65,10 @@ def evaluate(checks: Iterable[tuple[Track, Fact]]) -> Assessment:
 
 def contribution(track: Track, fact: Fact) -> int:
     """What one check adds to the priority, -253..253."""
-    weight = -track.weight if track.reverse else track.weight
     if fact.number is not None:
+        weight = -track.weight if track.reverse else track.weight
         return max(-MAX_WEIGHT, min(MAX_WEIGHT, fact.number * weight))
-    counts = Verdict.GOOD if track.weight > 0 else Verdict.BAD
-    return weight if fact.verdict is counts else 0
+    return 0 if fact.verdict is Verdict.UNKNOWN else by_table(track, good=fact.verdict is Verdict.GOOD)
 
 
 def _when_well(track: Track, fact: Fact) -> int:

@@ -16,11 +16,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """`reason` is a clause that a person reads behind the check's name. `number`: what a tracked file holds."""
+    """`reason` is a clause that a person reads behind the check's name. `number`: what a tracked file holds.
+
+    `passing`: it may be so for a moment only, while somebody writes, and has to be found twice.
+    """
 
     verdict: Verdict
     reason: str
     number: int | None = None
+    passing: bool = False
 
     def same_as(self, other: Fact) -> bool:
         """Whether it moves the priority alike, however it is worded."""

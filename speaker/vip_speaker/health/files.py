@@ -1,7 +1,8 @@
 """Files that are tracked: one inotify watch per directory, and a look at every file now and then.
 
 A file is opened relative to its directory, without following a link in its place and without blocking, and at most
-`MAXIMUM_BYTES` of it are read: a FIFO, a device or a file of a gigabyte costs no more than any other.
+`MAXIMUM_BYTES` of it are read: a FIFO, a device or a file of a gigabyte costs no more than any other. A look goes on
+beside the loop: where a file system hangs, its files do not answer, and nothing else waits.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from vip_speaker.health.aside import Doer
 from vip_speaker.health.facts import Fact, Verdict, bad, good
 from vip_speaker.router.kernelfd import DirectoryWatch
 from vip_speaker.router.loop import Loop
@@ -26,91 +29,164 @@ _NUMBER = re.compile(rb"\s*([-+]?[0-9]{1,10})\s*")
 _LOOK_NS = 1_000_000_000
 # A directory that is not there is looked for this often.
 _ATTACH_NS = 250_000_000
+PATIENCE_NS = 2_000_000_000
+"""A look that is not back by then has found a file system that hangs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Watched:
+    """A file under watch. `look`, beside the loop, says what is at `at`, and `told` hears it; documents name `path`."""
+
+    at: Path
+    path: Path
+    look: Callable[[Path], Fact]
+    told: Callable[[Fact], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFiles:
+    """Where the files are that documents name: at their path, or in a container below `root`, if mounted there."""
+
+    root: Path | None = None
+    directories: tuple[Path, ...] = ()
+
+    def locate(self, path: Path) -> Path | None:
+        """Where to look for `path`; None: nowhere."""
+        if self.root is None:
+            return path
+        mounted = any(path.is_relative_to(directory) for directory in self.directories)
+        return self.root / path.relative_to("/") if mounted else None
+
+    def leads_out(self, located: Path) -> bool:
+        """Whether a link on the way to that place leaves what is mounted: there it means another directory."""
+        return self.root is not None and not located.parent.resolve().is_relative_to(self.root.resolve())
 
 
 class Files:
-    """Calls back whoever is interested in a directory when something in it changed."""
+    """Tells what files say, soon and whenever something in their directory changed."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, aside: Doer, host: HostFiles | None = None) -> None:
         self._loop = loop
+        self._aside = aside
+        self.host = host or HostFiles()
         self._directories: dict[Path, _Directory] = {}
 
-    def watch(self, directory: Path, callback: Callable[[], None]) -> None:
-        """Call back after every change in `directory`, and every second."""
-        watched = self._directories.get(directory)
-        if watched is None:
-            watched = self._directories[directory] = _Directory(directory, self._loop)
-        watched.callbacks.append(callback)
+    def watch(self, file: Watched) -> None:
+        """Look at it soon, after every change in its directory, and every second."""
+        directory = self._directories.get(file.at.parent)
+        if directory is None:
+            directory = self._directories[file.at.parent] = _Directory(file.at.parent, self._loop, self._aside)
+        directory.files.append(file)
+        directory.look()
 
-    def unwatch(self, directory: Path, callback: Callable[[], None]) -> None:
+    def unwatch(self, at: Path, told: Callable[[Fact], None]) -> None:
         """Undo one `watch`."""
-        watched = self._directories[directory]
-        watched.callbacks.remove(callback)
-        if not watched.callbacks:
-            self._directories.pop(directory).close()
+        directory = self._directories[at.parent]
+        directory.files.remove(next(one for one in directory.files if (one.at, one.told) == (at, told)))
+        if not directory.files:
+            self._directories.pop(at.parent).close()
+
+    def look(self, directory: Path) -> None:
+        """Look at what is watched in `directory` now."""
+        self._directories[directory].look()
 
 
 class _Directory:
-    def __init__(self, path: Path, loop: Loop) -> None:
-        self.callbacks: list[Callable[[], None]] = []
+    """What is watched in one directory. Of one directory never two looks are under way."""
+
+    def __init__(self, path: Path, loop: Loop, aside: Doer) -> None:
+        self.files: list[Watched] = []
         self._loop = loop
+        self._aside = aside
         self._watch: DirectoryWatch | None = None
+        self._looking = False
+        self._again = False
+        self._closed = False
         # no descriptor or instance left: every second has to do
         with contextlib.suppress(OSError):
-            self._watch = DirectoryWatch(path)
+            self._watch = DirectoryWatch(path, attach=False)
             loop.add_reader(self._watch, self._on_event)
-        self._look = Deadline(self._look_now)
-        self._schedule()
+        self._look = Deadline(lambda _now_ns: self.look())
+        self._late = Deadline(self._give_up)
 
     def close(self) -> None:
-        self._loop.others.set(self._look, None)
+        self._closed = True
+        for deadline in (self._look, self._late):
+            self._loop.others.set(deadline, None)
         if self._watch is not None:
             self._loop.remove_reader(self._watch)
-            self._watch.close()
+            if not self._looking:
+                self._watch.close()
 
-    def _schedule(self) -> None:
+    def look(self) -> None:
+        """Look at everything; once more where that is under way already."""
+        self._again = self._looking
+        if self._looking:
+            return
+        self._looking = True
+        self._loop.others.set(self._look, None)
+        self._loop.others.set(self._late, self._loop.now_ns() + PATIENCE_NS)
+        files, watch = tuple(self.files), self._watch
+
+        def work() -> Callable[[], None]:
+            if watch is not None:
+                watch.attach()  # before the look, so that nothing is missed; it may be another directory by now
+            facts = [(file, file.look(file.at)) for file in files]
+            return lambda: self._looked(facts)
+
+        self._aside.do(work)
+
+    def _looked(self, facts: list[tuple[Watched, Fact]]) -> None:
+        self._looking = False
+        self._loop.others.set(self._late, None)
+        if self._closed:
+            if self._watch is not None:
+                self._watch.close()
+            return
         attached = self._watch is None or self._watch.attached
         self._loop.others.set(self._look, self._loop.now_ns() + (_LOOK_NS if attached else _ATTACH_NS))
+        for file, fact in facts:
+            if file in self.files:
+                file.told(fact)
+        if self._again and not self._closed:
+            self.look()
+
+    def _give_up(self, _now_ns: int) -> None:
+        """It may come back yet, and then counts."""
+        for file in tuple(self.files):
+            file.told(bad(f"{file.path} does not answer: its file system hangs"))
 
     def _on_event(self) -> None:
         assert self._watch is not None
         if self._watch.drain():
-            self._tell()
-        self._schedule()
-
-    def _look_now(self, _now_ns: int) -> None:
-        if self._watch is not None and not self._watch.attached:
-            self._watch.attach()
-        self._tell()
-        self._schedule()
-
-    def _tell(self) -> None:
-        for callback in tuple(self.callbacks):
-            callback()
+            self.look()
 
 
-def presence(path: Path) -> Fact:
-    """Whether something has that path, whatever it is."""
+def presence(located: Path, path: Path) -> Fact:
+    """Whether something has that path, whatever it is. `path` is what it is called."""
     try:
-        path.lstat()
+        located.lstat()
     except OSError as error:
         return bad(f"{path} cannot be looked at: {error.strerror}" if _is_odd(error) else f"{path} does not exist")
     return good(f"{path} exists")
 
 
-def number_in(path: Path) -> Fact:
-    """The number in a file; missing or empty is 0. BAD without a number: there is something, but it says nothing."""
+def number_in(located: Path, path: Path) -> Fact:
+    """The number in a file; missing or empty is 0. BAD without a number: there is something, but it says nothing.
+
+    `path` is what it is called.
+    """
     try:
-        content = _content(path)
+        content = _content(located)
     except OSError as error:
         if not _is_odd(error):
-            return Fact(verdict=Verdict.GOOD, reason=f"{path} does not exist", number=0)
+            return Fact(verdict=Verdict.GOOD, reason=f"{path} does not exist", number=0, passing=True)
         why = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
         return bad(f"{path} {why}")
     if content is None:
         return bad(f"{path} is not a regular file")
     if not content.strip():
-        return Fact(verdict=Verdict.GOOD, reason=f"{path} is empty", number=0)
+        return Fact(verdict=Verdict.GOOD, reason=f"{path} is empty", number=0, passing=True)
     match = _NUMBER.fullmatch(content)
     if match is None:
         return bad(f"{path} does not hold a number")

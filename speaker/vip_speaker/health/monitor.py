@@ -13,6 +13,7 @@ from vip_api.model import Track, VirtualIP
 from vip_speaker.health.advice import weight_warnings
 from vip_speaker.health.assigned import AssignedTracker, with_cordon
 from vip_speaker.health.evaluate import NO_CHECKS, Assessment, evaluate
+from vip_speaker.health.facts import Fact, Verdict
 from vip_speaker.health.file import FileTracker
 from vip_speaker.health.interface import InterfaceTracker
 from vip_speaker.health.process import ProcessTracker
@@ -40,6 +41,7 @@ class Health:
         self._around = around
         self._changed = changed
         self._trackers: dict[str, dict[str, Tracker]] = {}
+        self._former: dict[tuple[str, str], Fact] = {}  # of checks whose entry changed, until their first result
         self._assessed: dict[str, Assessment] = {}
         self._warned: dict[str, list[str]] = {}
 
@@ -55,7 +57,7 @@ class Health:
     def assess(self, vip: VirtualIP) -> Assessment:
         """What the checks of a VIP mean now; what moved since the last time goes to the log."""
         trackers = self._trackers.get(vip.name, {})
-        facts = [(track, trackers[track.name].fact()) for track in vip.spec.track if track.name in trackers]
+        facts = [(track, self._fact(trackers[track.name])) for track in vip.spec.track if track.name in trackers]
         now = with_cordon(evaluate(facts), vip) if facts or vip.assignment is not None else NO_CHECKS
         before = self._assessed.get(vip.name, NO_CHECKS)
         if now != before:
@@ -72,12 +74,24 @@ class Health:
         trackers = self._trackers.setdefault(name, {})
         wanted = {track.name: track for track in vip.spec.track}
         for gone in [one for one, tracker in trackers.items() if wanted.get(one) != tracker.track]:
-            trackers.pop(gone).close()
+            before = trackers.pop(gone)
+            if gone in wanted and wanted[gone].kind == before.track.kind:
+                self._former[name, gone] = self._fact(before)
+            else:
+                self._former.pop((name, gone), None)
+            before.close()
         for track in vip.spec.track:
             if track.name in trackers:
                 trackers[track.name].vip = vip
             else:
                 trackers[track.name] = self._start(track, vip)
+
+    def _fact(self, tracker: Tracker) -> Fact:
+        """What it knows; before its first result what was known before its entry changed: an edit moves no VIP."""
+        key, fact = (tracker.vip.name, tracker.track.name), tracker.fact()
+        if fact.verdict is not Verdict.UNKNOWN:
+            self._former.pop(key, None)
+        return self._former.get(key, fact)
 
     def _warn(self, name: str, vip: VirtualIP) -> None:
         warnings = weight_warnings(vip)
@@ -93,6 +107,7 @@ class Health:
         self._assessed.pop(name, None)
         self._warned.pop(name, None)
         for tracker in self._trackers.pop(name).values():
+            self._former.pop((name, tracker.track.name), None)
             tracker.close()
 
 

@@ -38,4 +38,4 @@ class ProcessTracker(Watching):
 
 def _blindness() -> str:
     """Where our parent, the guard, is process 1, /proc shows this container only."""
-    return " (only this container's processes are seen: it needs hostPID)" if os.getppid() == 1 else ""
+    return " (only this container's processes are seen: set the chart's speaker.hostPID)" if os.getppid() == 1 else ""

@@ -19,11 +19,11 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from vip_speaker.companion import start_companion
 from vip_speaker.kernel.addresses import Assigned
 from vip_speaker.kernel.errors import KernelError
 from vip_speaker.kernel.netlink import Requests
 
-_STACK_BYTES = 512 << 10  # with locked memory all of it is resident; the default is 8 MiB
 _CANCEL_POLL_S = 0.0002
 _SLICE = 32  # renewals sent at a time: about as long as a removal may have to wait
 
@@ -79,7 +79,8 @@ class Renewer:
             self._turns.append(one.assigned)  # at most three times per lifetime: what has run out is not submitted
         os.eventfd_write(self._wake, 1)
         if self._thread is None:
-            self._thread = self._start()
+            # not before the first renewal: by then the loop has its scheduling class
+            self._thread = start_companion(self._run, "renewals")
 
     def cancel(self, assigned: Collection[Assigned]) -> None:
         """From here on nothing is sent for these. Waits for the slice on its way if one of them is in it: the kernel
@@ -109,25 +110,6 @@ class Renewer:
         self._requests.close()
         os.close(self._finished)
         os.close(self._wake)
-
-    def _start(self) -> threading.Thread:
-        """Not before the first renewal: by then the loop has its scheduling class, which the thread takes over. With a
-        lesser one it could be kept off the processor while it holds the interpreter's lock.
-        """
-        policy, parameters = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.sched_getparam(0)
-
-        def run() -> None:
-            with contextlib.suppress(OSError):  # 0 is the calling thread
-                os.sched_setscheduler(0, policy, parameters)
-            self._run()
-
-        before = threading.stack_size(_STACK_BYTES)
-        try:
-            thread = threading.Thread(target=run, name="renewals", daemon=True)
-            thread.start()
-        finally:
-            threading.stack_size(before)
-        return thread
 
     def _run(self) -> None:
         while not self._closed:

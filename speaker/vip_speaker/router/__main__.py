@@ -11,6 +11,7 @@ import socket
 import sys
 from typing import Any
 
+from vip_speaker.health.files import HostFiles
 from vip_speaker.health.runner import Where
 from vip_speaker.kernel import Kernel, KernelError, Record
 from vip_speaker.options import add_router_options
@@ -38,6 +39,7 @@ def main(argv: list[str]) -> int:
         node=arguments.node or socket.gethostname(),
         address_lifetime_s=None if arguments.address_lifetime == "auto" else int(arguments.address_lifetime),
         checks=Where(socket=arguments.checks_socket, scripts_dir=arguments.scripts_dir),
+        files=HostFiles(root=arguments.files_root, directories=tuple(arguments.files_dir)),
     )
     try:
         if os.geteuid() != 0:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from vip_api.model import VirtualIP
 
+from vip_speaker.health.aside import Aside
 from vip_speaker.health.evaluate import Assessment
-from vip_speaker.health.files import Files
+from vip_speaker.health.files import Files, HostFiles
 from vip_speaker.health.monitor import Health
 from vip_speaker.health.processes import Processes
 from vip_speaker.health.runner import Runner, Where
@@ -52,6 +53,7 @@ class Settings:
     node: str
     address_lifetime_s: int | None = None
     checks: Where = field(default_factory=Where)
+    files: HostFiles = field(default_factory=HostFiles)
 
 
 class Daemon:
@@ -67,10 +69,11 @@ class Daemon:
         self._cleanup = cleanup
         self._outlet = outlet
         self._runner = Runner(loop, settings.checks)
+        self._aside = Aside(loop)
         around = Surroundings(
             loop=loop,
             kernel=kernel,
-            files=Files(loop),
+            files=Files(loop, self._aside, settings.files),
             processes=Processes(loop),
             runner=self._runner,
             role=self._role,
@@ -153,6 +156,7 @@ class Daemon:
         """Stop watching and give everything back; after `left`."""
         self._health.close()
         self._runner.close()
+        self._aside.close()
         for link in self._links.values():
             link.close()
         for unicast in self._unicast.values():
@@ -179,9 +183,11 @@ class Daemon:
         """Bring in force what documents and links mean now."""
         if self._stopping:
             return
-        manifests = self._documents.snapshot.manifests
+        known = self._documents.snapshot.manifests
+        manifests = {name: one for name, one in known.items() if one.vip is None or not one.vip.deleted}
         for name in sorted(self.instances.keys() - manifests.keys()):
-            self.instances[name].release()
+            # deleted everywhere: there is no successor to wait for, as there may be for a document that is only gone
+            self.instances[name].release(at_once=name in known)
         vips = {name: one.vip for name, one in manifests.items() if one.vip is not None}
         self._health.documents(vips)
         health = {name: self._health.assess(vip) for name, vip in vips.items()}
@@ -195,7 +201,7 @@ class Daemon:
             self.loop.breathe()
         self._close_unused_links()
         self._cleanup.set_intervals(self.instances.values())
-        self._outlet.documents(manifests, self._passwords.problems)
+        self._outlet.documents(manifests, self._passwords.problems, self._documents.snapshot.problems)
 
     def _apply(self, vip: VirtualIP, resolution: Resolution, health: Assessment) -> None:
         instance = self.instances.get(vip.name)

@@ -59,12 +59,16 @@ class DeadlineTimer:
         return self._fd
 
     def arm(self, at_ns: int | None) -> None:
-        """Become readable at `at_ns` (an instant that has passed: at once); None: never."""
-        if at_ns == self._armed_at_ns:
+        """Become readable at `at_ns` (an instant that has passed: at once), or before; None: not for this.
+
+        What is armed earlier stays: every advertisement of a master puts an expiry off, and one timer that fires for
+        nothing is cheaper than one system call for each.
+        """
+        if at_ns is None or (self._armed_at_ns is not None and self._armed_at_ns <= at_ns):
             return
         self._armed_at_ns = at_ns
         # An all-zero value disarms, so the earliest instant is one nanosecond.
-        seconds, nanoseconds = (0, 0) if at_ns is None else divmod(max(at_ns, 1), _NANOSECONDS)
+        seconds, nanoseconds = divmod(max(at_ns, 1), _NANOSECONDS)
         self._spec.value_s, self._spec.value_ns = seconds, nanoseconds
         _checked(_libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, ctypes.byref(self._spec), None), "timerfd_settime")
 
@@ -96,19 +100,22 @@ class DirectoryWatch:
         | IN_ONLYDIR
     )
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, attach: bool = True) -> None:
         self._directory = directory
         self._fd = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")
         self.attached = False
         self.replaced = False
-        self.attach()
+        if attach:
+            self.attach()
 
     def fileno(self) -> int:
         """The descriptor to watch for reading."""
         return self._fd
 
     def attach(self) -> bool:
-        """Watch the directory that now has the path; False while there is none."""
+        """Watch the directory that now has the path; False while there is none. Where it is on another machine that
+        takes its time.
+        """
         path = os.fsencode(self._directory)
         self.attached = _libc.inotify_add_watch(self._fd, path, self.MASK) >= 0
         return self.attached

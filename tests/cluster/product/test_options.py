@@ -33,3 +33,21 @@ def test_a_password_from_a_secret_is_waited_for_and_used(product):
         assert master.address in seen
     finally:
         product.cluster.kubectl("-n", NAMESPACE, "delete", "secret", "vrrp")
+
+
+def test_checks_that_the_chart_does_not_enable_fail_and_say_what_they_need(product):
+    track = [
+        {"name": "daemon", "weight": -10, "process": {"name": "pause"}},
+        {"name": "look", "weight": -10, "script": {"name": "look"}},
+        {"name": "number", "weight": -10, "file": {"path": "/etc/hostname", "exists": True}},
+    ]
+    product.serve("web", "192.168.137.220", track=track)
+    status, reason, message = product.condition("web", "Degraded")
+    assert (status, reason) == ("True", "ChecksNotEnabled")
+    assert all(value in message for value in ("speaker.hostPID", "speaker.scripts.enabled", "speaker.hostFiles"))
+    wait_for(
+        lambda: {e["effectivePriority"] - e["priority"] for e in product.status("web")["nodes"]} == {-30},
+        what="each check is failed on each node", timeout=30, poll=0.2,
+    )  # fmt: skip
+    said = [e["reason"] for e in product.status("web")["nodes"]]
+    assert all("speaker.hostPID" in s and "speaker.scripts" in s and "speaker.hostFiles" in s for s in said), said

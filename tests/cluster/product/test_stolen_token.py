@@ -70,32 +70,37 @@ REFUSED = (403, 422)
 
 
 def test_what_it_can_and_cannot_do(product):
-    product.serve("web", ADDRESS)
+    victim = product.serve("web", ADDRESS)
+    own, other = sorted(node.name for node in product.cluster.nodes if node.name != victim)
     product.apply("elsewhere", "192.168.137.222", nodeSelector={"matchLabels": {"no": "node"}})
-    thief = Thief(product, "node2")
+    thief = Thief(product, own)
 
-    assert thief.patch_entry("node2", "reason", "an honest report") == 200
+    assert thief.patch_entry(own, "reason", "an honest report") == 200
 
     for field, value in (("priority", 255), ("reporting", "Unknown"), ("facts", [{"name": "a", "value": True}])):
-        assert thief.patch_entry("node2", field, value) in REFUSED, field
+        assert thief.patch_entry(own, field, value) in REFUSED, field
     for field, value in (("state", "BACKUP"), ("priority", 1), ("reason", "x")):
-        assert thief.patch_entry("node1", field, value) in REFUSED, field
+        assert thief.patch_entry(victim, field, value) in REFUSED, field
 
     for status in (
-        {"master": "node2"}, {"virtualRouterID": 9}, {"conditions": []}, {"nodes": []}, {"nodes": None},
-        {"observedGeneration": 99}, {"backups": "node2"},
+        {"master": own}, {"master": other}, {"master": None}, {"masterPriority": 1}, {"masterPriority": None},
+        {"virtualRouterID": 9}, {"conditions": []}, {"nodes": []}, {"nodes": None},
+        {"observedGeneration": 99}, {"backups": own},
     ):  # fmt: skip
         assert thief.patch({"status": status}, MERGE) in REFUSED, status
     assert thief.patch({"status": None}, MERGE) in REFUSED
 
-    for manager in ("kube-vrrp-operator", "kube-vrrp-speaker-node1", "kube-vrrp-speaker-node2", "anyone"):
-        own = {"nodes": [{"node": "node2", "priority": 255, "state": "MASTER"}]}
-        assert thief.apply(own, manager=manager) in REFUSED, manager
-        assert thief.apply({"nodes": [{"node": "node1", "state": "FAULT"}]}, manager=manager) in REFUSED, manager
-        unassigned = {"nodes": [{"node": "node2", "state": "MASTER"}]}
+    for manager in ("kube-vrrp-operator", f"kube-vrrp-speaker-{victim}", f"kube-vrrp-speaker-{own}", "anyone"):
+        promoted = {"nodes": [{"node": own, "priority": 255, "state": "MASTER"}]}
+        assert thief.apply(promoted, manager=manager) in REFUSED, manager
+        assert thief.apply({"nodes": [{"node": victim, "state": "FAULT"}]}, manager=manager) in REFUSED, manager
+        unassigned = {"nodes": [{"node": own, "state": "MASTER"}]}
         assert thief.apply(unassigned, manager=manager, name="elsewhere") in REFUSED, manager
-    for manager in ("kube-vrrp-operator", "kube-vrrp-speaker-node1"):
+    for manager in ("kube-vrrp-operator", f"kube-vrrp-speaker-{victim}"):
         assert thief.apply({}, manager=manager) in REFUSED, manager
+    for lie in ({"master": other}, {"master": own, "masterPriority": 1}, {"masterPriority": 1}):
+        claim = {**lie, "nodes": [{"node": own, "state": "MASTER", "effectivePriority": 250}]}
+        assert thief.apply(claim, manager="anyone") in REFUSED, lie
 
     assert thief.patch({"spec": {"maxNodes": 1}}, MERGE, sub="") == 403
     assert thief.patch({"metadata": {"labels": {"a": "b"}}}, MERGE, sub="") == 403
@@ -106,7 +111,7 @@ def test_what_it_can_and_cannot_do(product):
     assert after["metadata"].get("labels") == before["metadata"].get("labels")
     assert "finalizers" not in after["metadata"]
 
-    unbound = Thief(product, "node2", bound=False)
-    assert unbound.patch_entry("node2", "reason", "not from a pod") in REFUSED
+    unbound = Thief(product, own, bound=False)
+    assert unbound.patch_entry(own, "reason", "not from a pod") in REFUSED
 
     assert product.ready("web")

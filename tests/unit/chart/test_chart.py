@@ -6,11 +6,14 @@ import re
 import shutil
 import subprocess
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 import yaml
+from vip_operator.plan.abilities import Abilities, abilities
+from vip_operator.plan.world import Template
+from vip_speaker import cli
 
 from tests.cluster.embedded.binaries import build_helm
 
@@ -88,6 +91,13 @@ VALUES: dict[str, dict[str, Any]] = {
             'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "{{ .Release.Name }}-text"}',
         ],
     },
+    "checks": {
+        "speaker": {
+            "hostPID": True, "hostFiles": ["/run/web", "/srv/app.d"], "realtime": True,
+            "scripts": {"enabled": True, "hostPath": "/opt/checks"},
+        },
+    },
+    "scripts of a ConfigMap": {"speaker": {"scripts": {"enabled": True, "configMap": "mine"}}},
     "bare": {
         "rbac": {"create": False}, "crds": {"enabled": False}, "releaseOnUninstall": False,
         "operator": {"enabled": False, "serviceAccount": {"create": False}},
@@ -113,6 +123,10 @@ def test_it_lints_and_renders(name):
         {"vips": {"web": {}}}, {"operator": {"logLevel": "loud"}}, {"prometheus": {"metricsPort": "7472"}},
         {"prometheus": {"podMonitor": {"enable": True}}}, {"crds": True}, {"rbac": {"create": "yes"}},
         {"speaker": {"updateStrategy": {"type": "RollingUpdate"}}},
+        {"speaker": {"hostPID": "yes"}}, {"speaker": {"hostFiles": ["run/web"]}}, {"speaker": {"hostFiles": ["/"]}},
+        {"speaker": {"hostFiles": ["/run/../etc"]}}, {"speaker": {"hostFiles": ["/run/a", "/run/a"]}},
+        {"speaker": {"hostFiles": "/run/web"}}, {"speaker": {"scripts": True}},
+        {"speaker": {"scripts": {"hostPath": "scripts"}}}, {"speaker": {"scripts": {"configMap": "Not a name"}}},
     ],
 )  # fmt: skip
 def test_the_schema_refuses_what_it_does_not_know(values):
@@ -219,6 +233,81 @@ def test_the_router_has_two_capabilities_and_no_token():
         "desired": "Memory", "state": "Memory",
     }  # fmt: skip
     assert daemon_set(render())["spec"]["updateStrategy"] == {"type": "OnDelete"}
+
+
+def mounts(container: dict[str, Any]) -> dict[str, tuple[str, bool]]:
+    """Volume to where it is and whether it can be written."""
+    return {m["name"]: (m["mountPath"], not m.get("readOnly")) for m in container["volumeMounts"]}
+
+
+def test_nothing_of_the_node_is_seen_unless_it_is_asked_for():
+    pod = daemon_set(render())["spec"]["template"]["spec"]
+    assert "hostPID" not in pod
+    assert [c["name"] for c in pod["containers"]] == ["router", "agent"]
+    assert not [v for v in pod["volumes"] if "hostPath" in v]
+    router = pod["containers"][0]
+    assert "--files-root=/host" in router["args"]  # else files of the container itself would be looked at
+    assert not [a for a in router["args"] if a.startswith(("--files-dir", "--checks-socket", "--scripts-dir"))]
+
+
+def test_scripts_run_in_a_container_without_any_right():
+    pod = daemon_set(render(**VALUES["checks"]))["spec"]["template"]["spec"]
+    router, agent, checks = pod["containers"]
+    assert checks["name"] == "checks"
+    assert checks["image"] == router["image"]
+    assert checks["command"] == ["vip-speaker", "checks"]
+    context = checks["securityContext"]
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert context["runAsNonRoot"] is True
+    assert context["readOnlyRootFilesystem"] is True
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["runAsUser"] not in (0, agent["securityContext"]["runAsUser"])
+    assert "memory" in checks["resources"]["limits"]
+    assert mounts(checks) == {"checks": ("/run/kube-vrrp/checks", True), "scripts": ("/scripts", False)}
+    assert mounts(router)["checks"] == ("/run/kube-vrrp/checks", False)
+    assert "checks" not in mounts(agent)
+    assert "--checks-socket=/run/kube-vrrp/checks/sock" in router["args"]
+    assert checks["args"] == ["--socket=/run/kube-vrrp/checks/sock", "--scripts-dir=/scripts"]
+    volumes = {v["name"]: v for v in pod["volumes"]}
+    assert volumes["scripts"]["hostPath"] == {"path": "/opt/checks", "type": "DirectoryOrCreate"}
+    assert volumes["checks"]["emptyDir"]["medium"] == "Memory"
+
+
+def test_scripts_of_a_configmap_are_readable_and_none_is_waited_for():
+    pod = daemon_set(render(**VALUES["scripts of a ConfigMap"]))["spec"]["template"]["spec"]
+    (volume,) = [v for v in pod["volumes"] if v["name"] == "scripts"]
+    assert volume == {"name": "scripts", "configMap": {"name": "mine", "defaultMode": 0o555, "optional": True}}
+
+
+def test_files_of_the_node_are_mounted_read_only_where_the_router_looks_for_them():
+    pod = daemon_set(render(**VALUES["checks"]))["spec"]["template"]["spec"]
+    router, *others = pod["containers"]
+    found = {v["name"]: v["hostPath"]["path"] for v in pod["volumes"] if v["name"].startswith("host-")}
+    assert sorted(found.values()) == ["/run/web", "/srv/app.d"]
+    for name, path in found.items():
+        assert mounts(router)[name] == (f"/host{path}", False)
+        assert f"--files-dir={path}" in router["args"]
+        assert not [c for c in others if name in mounts(c)]
+
+
+def test_the_programs_take_the_arguments_of_the_chart():
+    router, _, checks = daemon_set(render(**VALUES["checks"]))["spec"]["template"]["spec"]["containers"]
+    given = cli.parser().parse_args([*router["command"][1:], *router["args"]])
+    assert [str(d) for d in given.files_dir] == ["/run/web", "/srv/app.d"]
+    cli.parser().parse_args([*checks["command"][1:], *checks["args"]])
+
+
+def test_the_operator_reads_off_the_template_what_speakers_are_able_to():
+    def able(values):
+        return abilities(Template(config_map="", config_map_uid="", manifest=daemon_set(render(**values))))
+
+    assert able({}) == Abilities(processes=False, scripts=False, directories=())
+    everything = (PurePosixPath("/run/web"), PurePosixPath("/srv/app.d"))
+    assert able(VALUES["checks"]) == Abilities(processes=True, scripts=True, directories=everything)
+
+
+def test_the_host_s_processes_are_seen_when_asked_for():
+    assert daemon_set(render(speaker={"hostPID": True}))["spec"]["template"]["spec"]["hostPID"] is True
 
 
 def test_realtime_adds_two_capabilities():

@@ -179,10 +179,12 @@ def test_events_are_for_transitions():
     old = master(cluster)
     new = next(n for n in cluster.priorities() if n != old)
     cluster.advance(1)
-    cluster.report("web", new, "MASTER")
+    cluster.report("web", new, "MASTER", reason=f"nothing heard from {old}")
     cluster.report("web", old, "BACKUP")
     cluster.settle()
-    assert [(e.reason, e.message) for _, e in cluster.events] == [("MasterChanged", f"{new} is MASTER, after {old}")]
+    assert [(e.reason, e.message) for _, e in cluster.events] == [
+        ("MasterChanged", f"{new} is MASTER: nothing heard from {old}")
+    ]
     cluster.events.clear()
     cluster.report("web", new, "FAULT", reason="eth0 is down")
     cluster.settle()
@@ -224,3 +226,53 @@ def test_a_node_that_no_longer_exists_is_no_master_from_the_same_plan_on():
     cluster.settle()
     assert cluster.status().get("master") is None
     assert cluster.condition("Ready") == ("False", "Electing")
+
+
+def httpd(name="httpd", **more):
+    return {"name": name, "tcp": {"host": "10.0.0.1", "port": 80}, **more}
+
+
+def test_a_weight_that_moves_nothing_is_degraded_and_says_what_it_takes():
+    cluster = served()
+    cluster.edit("web", track=[httpd(weight=-2), httpd("other", weight=-3)])
+    cluster.settle()
+    assert cluster.condition("Accepted") == ("True", "Accepted")
+    assert cluster.condition("Degraded") == ("True", "WeightTooSmall")
+    best, second, _ = sorted(cluster.priorities(), key=lambda n: -cluster.priorities()[n])
+    assert cluster.message("Degraded") == (
+        f"check httpd: weight -2 brings {best} from 254 to 252 when it fails, not below the 252 of {second}: "
+        "nothing moves; it takes 3 or more"
+    )
+    cluster.edit("web", track=[httpd(weight=-3)])
+    cluster.settle()
+    assert cluster.condition("Degraded") == ("False", "AllNodesWell")
+
+
+def test_a_weight_that_moves_the_best_node_only_names_the_next():
+    cluster = FakeCluster("node1", "node2", "node3")
+    for number, name in enumerate(cluster.nodes):
+        cluster.nodes[name]["metadata"]["labels"] = {"rank": str(number)}
+    selected = [({"matchLabels": {"rank": str(n)}}, p) for n, p in enumerate((200, 195, 100))]
+    cluster.add_vip(
+        virtualRouterID=51,
+        priorities=[{"nodeSelector": s, "priority": p} for s, p in selected],
+        track=[httpd(weight=10)],
+    )
+    cluster.settle()
+    assert cluster.condition("Degraded") == ("True", "WeightTooSmall")
+    assert "brings node2 from 205 to 195 when it fails, not below the 110 of node3" in cluster.message("Degraded")
+
+
+def test_many_weak_checks_are_told_in_few_words():
+    cluster = served()
+    cluster.edit("web", track=[httpd(f"c{n}", weight=-1) for n in range(20)])
+    cluster.settle()
+    assert cluster.message("Degraded").count("check c") == 3
+    assert cluster.message("Degraded").endswith("; and 17 more checks")
+
+
+def test_one_node_alone_is_told_nothing_about_weights():
+    cluster = served("node1")
+    cluster.edit("web", track=[httpd(weight=-1)])
+    cluster.settle()
+    assert cluster.condition("Degraded")[0] == "False"

@@ -1,8 +1,10 @@
 """The executor: every change tried, failures apart from each other, retried for ever with a growing delay."""
 
+import threading
+
 import pytest
 from vip_operator.api import ApiException
-from vip_operator.executor import LONGEST_DELAY_S, Executor
+from vip_operator.executor import AT_ONCE, LONGEST_DELAY_S, Executor
 from vip_operator.plan.changes import ApplyDaemonSet, ApplyStatus, ClearEntry, DeletePod, Event
 from vip_operator.store import VIPS, SetBackError, Store
 
@@ -13,10 +15,12 @@ class FakeApi:
     def __init__(self):
         self.calls = []
         self.failing = {}
+        self.on_call = lambda: None
         self.version = 0
 
     def _call(self, kind, name):
         self.calls.append((kind, name))
+        self.on_call()
         if (kind, name) in self.failing:
             raise self.failing[kind, name]
         self.version += 1
@@ -71,7 +75,10 @@ def test_every_kind_is_carried_out(bench):
         DeletePod(name="p", uid="u", node="n"),
     )
     assert bench.run(*changes) is None
-    assert [kind for kind, _ in bench.api.calls] == ["daemonset", "status", "event", "clear", "pod"]
+    kinds = [kind for kind, _ in bench.api.calls]
+    assert sorted(kinds[:-1]) == ["clear", "daemonset", "pod", "status"]
+    assert kinds.index("status") < kinds.index("clear")
+    assert kinds[-1] == "event"
 
 
 def test_the_answer_is_in_the_store_before_the_watch_shows_it(bench):
@@ -85,7 +92,7 @@ def test_the_answer_is_in_the_store_before_the_watch_shows_it(bench):
 def test_one_failure_stops_no_other_and_is_retried(bench, error):
     bench.api.failing["status", "a"] = error
     wait = bench.run(status("a", EVENT), status("b"))
-    assert bench.api.calls == [("status", "a"), ("status", "b")]
+    assert sorted(bench.api.calls) == [("status", "a"), ("status", "b")]
     assert wait is not None
     assert wait <= 0.2
     bench.run(status("a"), status("b"))
@@ -114,6 +121,45 @@ def test_a_failure_is_forgotten_with_its_change(bench):
 def test_an_event_that_is_refused_is_no_failure(bench):
     bench.api.failing["event", "MasterChanged"] = ApiException(status=403)
     assert bench.run(status("a", EVENT)) is None
+
+
+def test_a_turn_ends_and_what_waited_longest_comes_first(bench):
+    changes = [status(f"vip{number:02}", EVENT) for number in range(20)]
+
+    def slow():
+        bench.now += 0.3
+
+    bench.api.on_call = slow
+    served = []
+    while len(served) < len(changes):
+        assert bench.run(*changes) == 0.0
+        names = [name for _, name in bench.api.calls]
+        assert 0 < len(names) < 12
+        assert not set(names) & set(served)
+        served += names
+    assert set(served[:2]) <= {"vip00", "vip01", "vip02", "vip03"}
+
+
+def test_events_wait_until_there_is_time_and_are_bounded(bench):
+    def slow():
+        bench.now += 0.3
+
+    bench.api.on_call = slow
+    changes = [status(f"vip{number:02}", EVENT) for number in range(8)]
+    assert bench.run(*changes) == 0.0
+    assert {kind for kind, _ in bench.api.calls} == {"status"}
+    assert bench.executor.has_events
+    bench.api.on_call = lambda: None
+    written = len(bench.api.calls)
+    assert bench.run() is None
+    assert bench.api.calls == [("event", "MasterChanged")] * written
+    assert not bench.executor.has_events
+
+
+def test_calls_go_out_beside_each_other(bench):
+    together = threading.Barrier(AT_ONCE, timeout=20)
+    bench.api.on_call = together.wait
+    assert bench.run(*(status(f"vip{number}") for number in range(AT_ONCE))) is None
 
 
 def test_an_answer_older_than_what_was_known_ends_the_process_instead_of_being_written_again_for_ever(bench):

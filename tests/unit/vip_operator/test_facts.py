@@ -1,7 +1,7 @@
 """The facts that the operator hands to the speakers: node conditions, ready pods, cordoning."""
 
 import pytest
-from vip_api.model import LabelRequirement, LabelSelector
+from vip_api.model import CORDON_FACT, LabelRequirement, LabelSelector
 from vip_operator.plan.facts import MAX_REASON, queries
 from vip_operator.plan.selectors import as_query
 from vip_operator.plan.world import PodQuery
@@ -89,21 +89,21 @@ def test_cordon_drain_shutdown_and_removal_are_one_fact(policy):
     cluster = cluster_with(onCordon=policy)
     cluster.settle()
     assert facts(cluster, "node1") == {
-        "cordoned": {"name": "cordoned", "value": False, "reason": "the node takes new pods"}
+        CORDON_FACT: {"name": CORDON_FACT, "value": False, "reason": "the node takes new pods"}
     }
     cluster.nodes["node1"]["spec"] = {"unschedulable": True}
     cluster.settle()
-    assert facts(cluster, "node1")["cordoned"]["value"]
-    assert not facts(cluster, "node2")["cordoned"]["value"]
+    assert facts(cluster, "node1")[CORDON_FACT]["value"]
+    assert not facts(cluster, "node2")[CORDON_FACT]["value"]
     cluster.nodes["node1"]["spec"] = {"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]}
     cluster.settle()
-    assert "about to be removed" in facts(cluster, "node1")["cordoned"]["reason"]
+    assert "about to be removed" in facts(cluster, "node1")[CORDON_FACT]["reason"]
     cluster.nodes["node1"]["spec"] = {"taints": [{"key": "example.com/mine", "effect": "NoSchedule"}]}
     cluster.settle()
-    assert not facts(cluster, "node1")["cordoned"]["value"]
+    assert not facts(cluster, "node1")[CORDON_FACT]["value"]
     condition(cluster, "node1", "Ready", "False", message="node is shutting down")
     cluster.settle()
-    assert facts(cluster, "node1")["cordoned"]["reason"] == "the node is shutting down"
+    assert facts(cluster, "node1")[CORDON_FACT]["reason"] == "the node is shutting down"
 
 
 def test_cordoning_is_no_fact_where_it_is_to_change_nothing():
@@ -113,10 +113,18 @@ def test_cordoning_is_no_fact_where_it_is_to_change_nothing():
     assert cluster.plan().changes == ()
 
 
-def test_a_check_that_took_the_name_keeps_it():
+def test_a_check_that_is_called_cordoned_and_the_cordon_are_two_facts():
     cluster = cluster_with(onCordon="Demote", track=[{"name": "cordoned", "node": {"condition": "Ready"}}])
+    cluster.nodes["node1"]["spec"] = {"unschedulable": True}
     cluster.settle()
     assert facts(cluster, "node1")["cordoned"]["reason"] == "Ready is True"
+    assert facts(cluster, "node1")[CORDON_FACT]["reason"] == "the node is cordoned"
+
+
+def test_no_check_can_have_the_name_of_the_cordon():
+    cluster = cluster_with(onCordon="Demote", track=[{"name": CORDON_FACT, "node": {"condition": "Ready"}}])
+    cluster.settle()
+    assert cluster.condition("Accepted") == ("False", "Invalid")
 
 
 def test_a_document_that_does_not_parse_keeps_the_facts_of_the_one_before():

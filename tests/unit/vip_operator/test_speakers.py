@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from vip_operator.plan.changes import ApplyDaemonSet, DeletePod
 
 from tests.operator_world import FakeCluster, manifest
@@ -157,3 +158,25 @@ def test_nothing_is_replaced_while_everything_is_released():
     cluster.step()
     cluster.step()
     assert cluster.deleted_pods == []
+
+
+@pytest.mark.parametrize(("policy", "goes_on"), [("Release", True), ("Keep", False)])
+def test_a_cordoned_node_that_released_the_vip_does_not_hold_up_a_rollout(policy, goes_on):
+    cluster = served()
+    cluster.edit("web", onCordon=policy)
+    cluster.settle()
+    node = next(n for n in cluster.nodes if n != cluster.status()["master"])
+    cluster.nodes[node]["spec"] = {"unschedulable": True}
+    cluster.report("web", node, "INIT", reason="the node is cordoned")
+    cluster.settle()
+    new_template(cluster)
+    for _ in range(4):
+        cluster.step()
+        if cluster.deleted_pods[-1:] == [node]:
+            break
+        if cluster.deleted_pods:
+            cluster.add_pod(cluster.deleted_pods[-1])
+    cluster.add_pod(node)
+    before = len(cluster.deleted_pods)
+    cluster.step()
+    assert (len(cluster.deleted_pods) > before) == goes_on

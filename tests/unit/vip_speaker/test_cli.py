@@ -32,6 +32,8 @@ def test_the_router_is_given_every_option():
     ]  # fmt: skip
     given = [
         "--config", "a b.yaml", "--state-dir", "/x", "--node", "n1", "--address-lifetime", "0", "--grace", "1.5",
+        "--scripts-dir", "/s", "--checks-socket", "/c", "--files-root", "/host",
+        "--files-dir", "/a", "--files-dir", "/b",
         "--log-format", "json", "--log-level", "debug",
     ]  # fmt: skip
     assert router_arguments(*given) == given

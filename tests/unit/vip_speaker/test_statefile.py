@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from vip_speaker import statefile
 from vip_speaker.statefile import (
     MAXIMUM_FILE_BYTES,
     MAXIMUM_FILES,
@@ -155,6 +157,25 @@ def test_a_hostile_directory(directory):
     }
 
 
+def test_who_knows_a_name_finds_it_among_however_many(directory):
+    for number in range(MAXIMUM_FILES + 500):
+        (directory.path / f"junk{number}").touch()
+    names = [f"web{number}" for number in range(20)]
+    for name in names:
+        directory.write(VirtualIPState(name=name, state="MASTER"))
+    assert set(directory.look(wanted=[*names, "not-there"]).states) == set(names)
+
+
+@pytest.mark.parametrize("name", ["web.vip.json", "web.vip.json.new"])
+def test_a_directory_in_the_way_of_the_writer_is_put_aside(directory, name):
+    (directory.path / name).mkdir()
+    (directory.path / name / "not empty").touch()
+    for state in ("BACKUP", "MASTER"):
+        directory.write(VirtualIPState(name="web", state=state))
+        assert [one.state for one in directory.read_all()] == [state]
+    assert len(list(directory.path.glob(".web.vip.json*"))) == 1
+
+
 def test_the_number_of_entries_is_bounded(directory):
     for number in range(MAXIMUM_FILES + 50):
         (directory.path / f"x{number}.vip.json").touch()
@@ -287,3 +308,61 @@ def test_the_lock_tells_whether_a_router_runs(directory):
 
 def test_timestamps_are_micro_times():
     assert timestamp(1_795_456_800.000_001) == "2026-11-23T18:00:00.000001Z"
+
+
+class Reads:
+    """Which files are read while the context is open."""
+
+    def __init__(self, monkeypatch):
+        self.names = []
+        load = statefile._load
+        monkeypatch.setattr(
+            statefile, "_load", lambda directory, name: self.names.append(name) or load(directory, name)
+        )
+
+
+def aged(directory):
+    """Until file times tell a further version."""
+    time.sleep(1.2 * statefile.SETTLED_NS / 1e9)
+    return directory
+
+
+def test_looking_again_reads_only_what_changed(directory, monkeypatch):
+    for name in ("a", "b", "c"):
+        directory.write(VirtualIPState(name=name, state="INIT"))
+    first = aged(directory).look()
+    assert sorted(first.states) == ["a", "b", "c"]
+    reads = Reads(monkeypatch)
+    assert directory.look(first) is first
+    directory.write_metrics({"a": 1})
+    second = directory.look(first)
+    assert second.states is first.states
+    assert reads.names == []
+    directory.write(VirtualIPState(name="b", state="MASTER"))
+    directory.remove("c")
+    third = directory.look(second)
+    assert {name: one.state for name, one in third.states.items()} == {"a": "INIT", "b": "MASTER"}
+    assert third.states["a"] is first.states["a"]
+    assert reads.names == ["b.vip.json"]
+
+
+def test_looking_again_misses_no_version_however_quick_the_writer(directory):
+    seen = None
+    for number in range(300):
+        state = VirtualIPState(name="web", state=("MASTER", "BACKUP")[number % 2], observedGeneration=number % 10)
+        directory.write(state)
+        seen = directory.look(seen)
+        assert seen.states["web"] == state
+
+
+def test_looking_again_at_a_directory_made_anew_or_full_of_traps(directory, tmp_path):
+    directory.write(VirtualIPState(name="web", state="INIT"))
+    os.mkfifo(directory.path / "fifo.vip.json")
+    (directory.path / "other.vip.json").write_text('{"name": "web", "state": "MASTER"}')
+    look = aged(directory).look(directory.look())
+    assert {name: one.state for name, one in look.states.items()} == {"web": "INIT"}
+    shutil.rmtree(directory.path)
+    with pytest.raises(NoStateDirectoryError):
+        directory.look(look)
+    directory.create()
+    assert directory.look(look).states == {}

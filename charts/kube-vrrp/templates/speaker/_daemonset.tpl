@@ -26,6 +26,9 @@ spec:
         {{- with .labels }}{{ toYaml . | nindent 8 }}{{ end }}
     spec:
       hostNetwork: true
+      {{- if .hostPID }}
+      hostPID: true
+      {{- end }}
       dnsPolicy: ClusterFirstWithHostNet
       serviceAccountName: {{ include "kube-vrrp.speaker.serviceAccount" $ }}
       automountServiceAccountToken: false
@@ -51,6 +54,13 @@ spec:
             - --state-dir=/run/kube-vrrp/state
             - --node=$(NODE_NAME)
             - --grace={{ sub .terminationGracePeriodSeconds 3 }}
+            - --files-root=/host
+            {{- range .hostFiles }}
+            - --files-dir={{ . }}
+            {{- end }}
+            {{- if .scripts.enabled }}
+            - --checks-socket=/run/kube-vrrp/checks/sock
+            {{- end }}
             - --log-level={{ .logLevel }}
           env:
             - name: NODE_NAME
@@ -72,6 +82,17 @@ spec:
               mountPath: /run/kube-vrrp/desired
             - name: state
               mountPath: /run/kube-vrrp/state
+            {{- if .scripts.enabled }}
+            - name: checks
+              mountPath: /run/kube-vrrp/checks
+              readOnly: true
+            {{- end }}
+            {{- range $index, $directory := .hostFiles }}
+            - name: host-{{ $index }}
+              mountPath: /host{{ $directory }}
+              readOnly: true
+              mountPropagation: HostToContainer
+            {{- end }}
         - name: agent
           image: {{ include "kube-vrrp.speaker.image" $ }}
           imagePullPolicy: {{ .image.pullPolicy }}
@@ -109,6 +130,28 @@ spec:
             - name: token
               mountPath: /var/run/secrets/kubernetes.io/serviceaccount
               readOnly: true
+        {{- if .scripts.enabled }}
+        - name: checks
+          image: {{ include "kube-vrrp.speaker.image" $ }}
+          imagePullPolicy: {{ .image.pullPolicy }}
+          command: [vip-speaker, checks]
+          args:
+            - --socket=/run/kube-vrrp/checks/sock
+            - --scripts-dir=/scripts
+          securityContext:
+            # A user of its own: with hostPID a script could otherwise signal the agent
+            runAsUser: 65533
+            runAsGroup: 65533
+            runAsNonRoot: true
+            {{- include "kube-vrrp.unprivileged" $ | nindent 12 }}
+          resources: {{- toYaml .scripts.resources | nindent 12 }}
+          volumeMounts:
+            - name: checks
+              mountPath: /run/kube-vrrp/checks
+            - name: scripts
+              mountPath: /scripts
+              readOnly: true
+        {{- end }}
         {{- with .extraContainers }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -131,6 +174,31 @@ spec:
           emptyDir:
             medium: Memory
             sizeLimit: 16Mi
+        {{- if .scripts.enabled }}
+        # The socket by which the router asks for checks
+        - name: checks
+          emptyDir:
+            medium: Memory
+            sizeLimit: 1Mi
+        - name: scripts
+          {{- if .scripts.configMap }}
+          configMap:
+            name: {{ .scripts.configMap }}
+            defaultMode: 0555
+            # A script that is missing is a failed check; a pod that waits for it would serve nothing
+            optional: true
+          {{- else }}
+          hostPath:
+            path: {{ .scripts.hostPath }}
+            type: DirectoryOrCreate
+          {{- end }}
+        {{- end }}
+        {{- range $index, $directory := .hostFiles }}
+        - name: host-{{ $index }}
+          hostPath:
+            path: {{ $directory }}
+            type: DirectoryOrCreate
+        {{- end }}
         # For the agent alone
         - name: token
           projected:

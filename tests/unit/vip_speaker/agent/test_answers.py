@@ -3,7 +3,7 @@
 import pytest
 from vip_speaker.agent.answers import EFFECTS, Answer, Effect, of_event, of_status
 from vip_speaker.agent.api import SILENCE_S, ApiError
-from vip_speaker.agent.reflector import Reflector
+from vip_speaker.agent.reflector import RELIST_S, Reflector
 from vip_speaker.agent.store import Store
 
 from tests.agent_fakes import FakeApi, refusal, vip
@@ -257,3 +257,50 @@ def test_garbage_is_survived():
     assert bench.turn() > 0
     bench.turn()
     assert bench.names() == ["a"]
+
+
+def test_it_is_stale_once_nothing_answered_for_a_while_and_no_longer_with_the_first_answer():
+    bench = Bench("a")
+    assert not bench.reflector.is_stale()
+    bench.turn()
+    bench.now += RELIST_S * 0.4  # a quiet watch is no silence; sooner than the next list, whatever its jitter
+    assert not bench.reflector.is_stale()
+    bench.api.refuse_watch = refusal(None)
+    bench.turn()
+    assert not bench.reflector.is_stale()
+    bench.now += 4
+    bench.turn()
+    bench.now += 2
+    assert bench.reflector.is_stale()
+    bench.api.refuse_watch = None
+    bench.turn()
+    assert not bench.reflector.is_stale()
+
+
+def test_a_watch_that_was_opened_is_an_answer_before_its_first_event():
+    bench = Bench("a")
+    bench.turn()
+    bench.api.refuse_watch = refusal(None)
+    bench.turn()
+    bench.now += 10
+    seen = []
+
+    def silent(_version):
+        def events():
+            seen.append(bench.reflector.is_stale())
+            yield from ()
+
+        return events()
+
+    bench.api.watch = silent
+    bench.turn()
+    assert seen == [False]
+
+
+def test_an_agent_that_starts_in_an_outage_knows_that_it_is_one():
+    bench = Bench("a")
+    bench.api.refuse_list = refusal(None)
+    bench.turn()
+    bench.now += 5
+    assert bench.reflector.is_stale()
+    assert not bench.store.listed.is_set()

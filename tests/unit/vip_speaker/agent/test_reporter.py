@@ -1,12 +1,23 @@
 """What is reported, when it is written, and when nothing is."""
 
+import os
+import time
+
 import pytest
 from vip_speaker.agent.report import entry, field_manager
 from vip_speaker.agent.reporter import Reporter
 from vip_speaker.agent.store import Store
-from vip_speaker.statefile import HeardRouter, Link, SplitBrain, StateDirectory, VirtualIPState
+from vip_speaker.statefile import (
+    Contribution,
+    HeardRouter,
+    Link,
+    PriorityParts,
+    SplitBrain,
+    StateDirectory,
+    VirtualIPState,
+)
 
-from tests.agent_fakes import FakeApi, assigned, refusal
+from tests.agent_fakes import FakeApi, assigned, refusal, vip
 
 
 def state(role="BACKUP", **fields):
@@ -94,6 +105,28 @@ def test_a_change_is_written_once(tmp_path):
     assert bench.report(state("MASTER")) == []
 
 
+def test_a_master_names_itself_with_its_entry(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    (written,) = bench.report(state("MASTER", effectivePriority=250))
+    assert (written["master"], written["masterPriority"]) == ("node1", 250)
+    (written,) = bench.report(state("MASTER", effectivePriority=240))
+    assert written["masterPriority"] == 240
+    (written,) = bench.report(state("BACKUP", effectivePriority=240))
+    assert set(written) == {"nodes"}
+
+
+def test_two_masters_do_not_overwrite_each_other_for_ever(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.report(state("MASTER"))
+    bench.api.objects[0]["status"]["master"] = "node2"
+    bench.refresh()
+    assert bench.report(state("MASTER")) == []
+    del bench.api.objects[0]["status"]["master"]
+    bench.refresh()
+    (written,) = bench.report(state("MASTER"))
+    assert written["master"] == "node1", "nobody is named"
+
+
 def test_an_agent_that_starts_anew_writes_nothing_that_is_there(tmp_path):
     bench = Bench(tmp_path, assigned(**entry(state())))
     assert bench.report(state()) == []
@@ -149,6 +182,36 @@ def test_a_router_that_says_nothing_is_reported_after_a_while(tmp_path):
     assert len(bench.report(state())) == 1
 
 
+@pytest.mark.parametrize(
+    ("trap", "said"),
+    [
+        (os.mkfifo, "is not a regular file"),
+        (os.mkdir, "is not a regular file"),
+        (lambda path: path.symlink_to("/etc/passwd"), "is a symbolic link"),
+        (lambda path: path.touch() or os.truncate(path, 1 << 30), "has more than"),
+    ],
+    ids=["FIFO", "directory", "symlink", "sparse"],
+)
+def test_a_trap_in_place_of_a_document_is_told_to_the_api(tmp_path, trap, said):
+    bench = Bench(tmp_path, assigned())
+    trap(tmp_path / f"{state().name}.vip.json")
+    began = time.monotonic()
+    assert bench.reporter._look() == {}
+    assert time.monotonic() - began < 5
+    assert bench.report() == []
+    bench.now += 2.1
+    (status,) = bench.report()
+    assert said in status["nodes"][0]["reason"]
+
+
+def test_the_router_is_heard_among_however_many_files(tmp_path):
+    for number in range(10_000):
+        (tmp_path / f"junk{number}").touch()
+    bench = Bench(tmp_path, assigned())
+    bench.directory.write(state("MASTER"))
+    assert bench.reporter._look() == {state().name: state("MASTER")}
+
+
 def test_at_the_end_of_the_pod_silence_is_reported_at_once(tmp_path):
     bench = Bench(tmp_path, assigned())
     bench.report(state("MASTER"))
@@ -194,3 +257,107 @@ def test_delays_grow_to_a_bound(tmp_path):
         bench.now += 0.1
     assert bench.reporter._failures["web"].retry_at - bench.now <= 5
     assert bench.reporter._failures["web"].count < 60
+
+
+def checked(reason, change=-10, **fields):
+    parts = (
+        Contribution(name="ok", value=5, reason="fine"),
+        Contribution(name="x", value=0, reason=reason, change=change),
+    )
+    return state(priorityParts=PriorityParts(base=254, contributions=parts), **fields)
+
+
+def test_what_a_check_changes_is_told_with_its_reason():
+    assert entry(checked("httpd not running"))["reason"] == "started; httpd not running: -10"
+    assert entry(checked("httpd is running", change=0))["reason"] == "started"
+
+
+def test_words_that_differ_with_each_run_are_written_once_a_minute(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    assert len(bench.report(checked("load 1"))) == 1
+    for number in range(59):
+        bench.now += 1
+        assert bench.report(checked(f"load {number}.5")) == []
+    bench.now += 2
+    assert len(bench.report(checked("load 9"))) == 1
+
+
+def test_everything_else_is_written_at_once(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.report(checked("load 1"))
+    assert len(bench.report(checked("load 2", effectivePriority=244))) == 1
+    split = SplitBrain(source="192.168.137.9", since="2026-01-01T00:00:00.000000Z")
+    assert len(bench.report(checked("load 2", effectivePriority=244, splitBrain=split))) == 1
+    assert len(bench.report(checked("load 2", effectivePriority=244))) == 1
+
+
+def test_what_was_compared_is_not_compared_again(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, assigned("a"), assigned("b"), vip("elsewhere"))
+    states = {name: state(name=name) for name in ("a", "b")}
+    bench.reporter.report(states)
+    bench.reporter.report(states)
+    compared = []
+    own = bench.reporter._change
+    monkeypatch.setattr(bench.reporter, "_change", lambda body, of, given: compared.append(of) or own(body, of, given))
+    bench.reporter.report(states)
+    assert compared == []
+    changed = {**states, "a": state("MASTER", name="a")}
+    bench.reporter.report(changed)
+    assert compared == [changed["a"]]
+
+
+def test_a_silence_that_begins_is_noticed_although_nothing_changed_since(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    states = {"web": state()}
+    bench.reporter.report(states)
+    bench.reporter.report(states)
+    assert bench.report() == []
+    bench.now += 3
+    assert len(bench.report()) == 1
+
+
+def test_virtual_router_ids_of_the_cluster_s_own_are_no_news_and_those_of_others_are(tmp_path):
+    bench = Bench(tmp_path, assigned(vrid=None), assigned("other", vrid=7))
+
+    def waiting(*vrids):
+        heard = tuple(HeardRouter(vrid=v, version=3, family=4, source="192.168.137.9", priority=100) for v in vrids)
+        return state("INIT", virtualRouterID=0, link=Link(subnets=("192.168.137.0/24",), heard=heard))
+
+    bench.report(waiting(), state(name="other"))
+    assert bench.report(waiting(7), state(name="other")) == []
+    (status,) = bench.report(waiting(7, 8), state(name="other"))
+    assert status["nodes"][0]["link"]["heard"] == [7, 8]
+    assert bench.report(waiting(8), state(name="other")) == []
+    assert len(bench.report(waiting(), state(name="other"))) == 1
+
+
+def test_many_changes_are_written_in_batches_with_the_masters_first(tmp_path):
+    names = [f"vip{number:02}" for number in range(40)]
+    bench = Bench(tmp_path, *(assigned(name) for name in names))
+    states = [state("MASTER" if name > "vip35" else "BACKUP", name=name) for name in names]
+    batches = []
+    while written := bench.report(*states):
+        batches.append([status["nodes"][0]["state"] for status in written])
+    assert batches[0].count("MASTER") == 4
+    assert [len(batch) for batch in batches] == [16, 16, 8]
+
+
+def test_the_first_report_of_one_that_waits_for_its_virtual_router_id_is_what_it_heard(tmp_path):
+    bench = Bench(tmp_path, assigned(vrid=None))
+    listening = state("INIT", virtualRouterID=0)
+    assert bench.report(listening) == []
+    bench.now += 3
+    assert bench.report(listening) == []
+    (status,) = bench.report(state("INIT", virtualRouterID=0, link=Link(subnets=("192.168.137.0/24",))))
+    assert status["nodes"][0]["link"] == {"subnets": ["192.168.137.0/24"], "heard": []}
+
+
+def test_one_that_never_heard_anything_is_reported_all_the_same(tmp_path):
+    bench = Bench(tmp_path, assigned(vrid=None))
+    listening = state("INIT", virtualRouterID=0)
+    assert bench.report(listening) == []
+    bench.now += 5
+    assert len(bench.report(listening)) == 1
+    assert bench.report(listening) == []
+    fault = state("FAULT", virtualRouterID=0, reason="eth0 is down")
+    assert len(Bench(tmp_path, assigned(vrid=None)).report(fault)) == 1

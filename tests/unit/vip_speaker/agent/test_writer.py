@@ -1,5 +1,6 @@
 """Which documents the router is given, and how they come to it."""
 
+import errno
 import json
 import os
 import stat
@@ -7,10 +8,10 @@ import stat
 import pytest
 from vip_api.model import VirtualIP
 from vip_api.parse import parse_document
-from vip_speaker.agent.desired import desired
+from vip_speaker.agent.desired import desired, is_deleted
 from vip_speaker.agent.directory import DesiredDirectory
 from vip_speaker.agent.store import Store
-from vip_speaker.agent.writer import Writer
+from vip_speaker.agent.writer import DELETED_FOR_S, Writer
 
 from tests.agent_fakes import FakeApi, assigned, refusal, vip
 
@@ -95,8 +96,12 @@ class Bench:
         self.api = FakeApi()
         self.store = Store()
         self.directory = DesiredDirectory(path)
-        self.writer = Writer(self.store, self.directory, self.api, node="node1", clock=lambda: self.now)
-        self.store.replace(objects)
+        self.stale = False
+        self.writer = Writer(
+            self.store, self.directory, self.api, node="node1", stale=lambda: self.stale, clock=lambda: self.now
+        )
+        if objects:
+            self.store.replace(objects)
 
     def synchronise(self):
         self.writer.synchronise()
@@ -108,10 +113,47 @@ def test_files_follow_the_store(tmp_path):
     assert sorted(bench.synchronise()) == ["a", "b"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "b.json"]
     assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o640
-    bench.store.replace([assigned("b")])
-    assert sorted(bench.synchronise()) == ["b"]
+    bench.store.replace([assigned("b", node="node3")])
+    bench.synchronise()
+    bench.now += DELETED_FOR_S
+    assert bench.synchronise() == {}, "a is deleted, b is served by others"
+
+
+def test_what_is_deleted_is_told_first_and_removed_when_the_router_has_seen_it(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.synchronise()
     bench.store.clear()
+    parsed = parse_document(bench.synchronise()["web"])
+    assert isinstance(parsed, VirtualIP)
+    assert parsed.deleted
+    assert not bench.directory.holding(), "nothing is served any more"
+    bench.now += DELETED_FOR_S / 2
+    assert "web" in bench.synchronise()
+    bench.now += DELETED_FOR_S / 2
     assert bench.synchronise() == {}
+
+
+def test_what_an_agent_before_this_one_told_is_removed(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.synchronise()
+    bench.store.clear()
+    bench.synchronise()
+    after = Bench(tmp_path)
+    after.store.clear()
+    assert after.synchronise() == {}
+
+
+def test_a_vip_that_is_made_anew_at_once_is_not_deleted(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.synchronise()
+    bench.store.clear()
+    bench.synchronise()
+    bench.store.replace([vip()])
+    assert bench.synchronise() == {}, "nobody has seen the new one yet"
+    bench.store.replace([assigned()])
+    parsed = parse_document(bench.synchronise()["web"])
+    assert isinstance(parsed, VirtualIP)
+    assert not parsed.deleted
 
 
 def test_nothing_is_written_twice(tmp_path):
@@ -153,14 +195,20 @@ def test_a_hostile_directory_neither_blocks_nor_misleads(tmp_path, trap):
             path.write_text("[" * 100_000)
     bench = Bench(path.parent, assigned())
     assert bench.directory.read_all() == {}
-    if trap != "directory":
-        assert list(bench.synchronise()) == ["web"]
-        assert secret.read_text() == '{"stolen": true}'
+    assert list(bench.synchronise()) == ["web"]
+    assert secret.read_text() == '{"stolen": true}'
 
 
-def test_a_file_that_cannot_be_written_holds_up_no_other(tmp_path):
-    (tmp_path / "a.json").mkdir()
+def test_a_file_that_cannot_be_written_holds_up_no_other(tmp_path, monkeypatch):
     bench = Bench(tmp_path, assigned("a"), assigned("b"))
+    write = bench.directory.write
+
+    def refuse(name, document):
+        if name == "a":
+            raise OSError(errno.ENOSPC, "No space left on device", "a.json")
+        write(name, document)
+
+    monkeypatch.setattr(bench.directory, "write", refuse)
     assert "a.json" in bench.writer.synchronise()
     assert sorted(bench.directory.read_all()) == ["b"]
 
@@ -233,3 +281,92 @@ def test_documents_are_json_that_replaces_atomically(tmp_path):
     bench.synchronise()
     assert json.loads((tmp_path / "web.json").read_text())["kind"] == "VirtualIP"
     assert not list(tmp_path.glob(".*"))
+
+
+FACT = {"name": "pods", "value": True, "reason": "at least 1 ready"}
+
+
+def facts(documents):
+    return documents["web"]["assignment"]["facts"]
+
+
+def test_in_an_outage_facts_stay_and_are_marked(tmp_path):
+    bench = Bench(tmp_path, assigned(facts=[FACT]))
+    assert facts(bench.synchronise()) == [FACT]
+    bench.stale = True
+    marked = bench.synchronise()
+    assert facts(marked) == [{**FACT, "stale": True}]
+    assert isinstance(parse_document(marked["web"]), VirtualIP)
+    before = (tmp_path / "web.json").stat().st_ino
+    bench.synchronise()
+    assert (tmp_path / "web.json").stat().st_ino == before
+    bench.stale = False
+    assert facts(bench.synchronise()) == [FACT]
+
+
+def test_a_document_without_facts_is_not_touched_by_an_outage(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.synchronise()
+    before = (tmp_path / "web.json").stat().st_ino
+    bench.stale = True
+    bench.synchronise()
+    assert (tmp_path / "web.json").stat().st_ino == before
+
+
+def test_an_agent_that_starts_in_an_outage_marks_what_it_finds_and_takes_nothing_away(tmp_path):
+    Bench(tmp_path, assigned(facts=[FACT])).synchronise()
+    odd = {"apiVersion": "a", "kind": "b", "metadata": {}, "spec": {}, "assignment": {"facts": [1, {}]}}
+    (tmp_path / "odd.json").write_text("{}")
+    (tmp_path / "odder.json").write_text(json.dumps(odd))
+    again = Bench(tmp_path)
+    assert facts(again.synchronise()) == [FACT]
+    again.stale = True
+    assert facts(again.synchronise()) == [{**FACT, "stale": True}]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["odd.json", "odder.json", "web.json"]
+
+
+class CountedDirectory(DesiredDirectory):
+    looks = 0
+
+    def read_all(self, wanted=()):
+        self.looks += 1
+        return super().read_all(wanted)
+
+
+def test_an_object_that_changes_costs_its_own_file_and_no_look_at_the_others(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, *(assigned(f"vip{number}") for number in range(50)))
+    bench.writer._directory = CountedDirectory(tmp_path)
+    bench.writer.synchronise()
+    looked_at = []
+    monkeypatch.setattr(
+        "vip_speaker.agent.writer.desired", lambda *given: looked_at.append(given[0]) or desired(*given)
+    )
+    bench.store.put({**assigned("vip7", vrid=9), "metadata": {**assigned("vip7")["metadata"], "resourceVersion": "6"}})
+    bench.writer.synchronise(thoroughly=False)
+    assert [body["metadata"]["name"] for body in looked_at] == ["vip7"]
+    assert bench.writer._directory.looks == 1
+    assert bench.directory.read_all()["vip7"]["assignment"]["virtualRouterID"] == 9
+    bench.store.remove(assigned("vip8"))
+    bench.writer.synchronise(thoroughly=False)
+    assert len(looked_at) == 1
+    assert is_deleted(bench.directory.read_all()["vip8"])
+
+
+class FullDirectory(DesiredDirectory):
+    full = True
+
+    def write(self, name, document):
+        if self.full and name == "a":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().write(name, document)
+
+
+def test_a_write_that_failed_is_tried_again_with_the_next_change_anywhere(tmp_path):
+    bench = Bench(tmp_path, assigned("a"), assigned("b"))
+    bench.writer._directory = directory = FullDirectory(tmp_path)
+    assert "No space left" in bench.writer.synchronise()
+    assert sorted(bench.directory.read_all()) == ["b"]
+    assert bench.writer.synchronise(thoroughly=False)
+    directory.full = False
+    assert not bench.writer.synchronise(thoroughly=False)
+    assert sorted(bench.directory.read_all()) == ["a", "b"]

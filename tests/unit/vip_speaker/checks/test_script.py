@@ -115,8 +115,9 @@ def test_links_within_the_directory_are_how_a_configmap_is_mounted(scripts):
 
 
 def test_no_directory_and_no_user():
-    assert run(None, "ok") == (False, "no scripts directory is configured (--scripts-dir)")
-    assert run(None, "ok", refused="not as root") == (False, "not as root")
+    no_directory = "no scripts directory is configured (--scripts-dir, or the chart's speaker.scripts)"
+    assert run(None, "ok") == (False, no_directory)
+    assert run(Path("/nonexistent"), "ok", refused="not as root") == (False, "not as root")
 
 
 @needs_root

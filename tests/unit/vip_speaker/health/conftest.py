@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from vip_speaker.router.timers import TimerQueue
+from vip_speaker.router.timers import Deadline, TimerQueue
 
 
 class VirtualLoop:
@@ -35,6 +35,31 @@ class VirtualLoop:
         self._now_ns = end_ns
 
 
+class VirtualAside:
+    """Work beside the virtual loop: done when time passes, unless it `hangs`, or is done but `slow` to be told."""
+
+    def __init__(self, loop):
+        self._loop = loop
+        self.hangs = self.slow = False
+        self._hung = []
+
+    def do(self, work):
+        if self.slow:
+            told = work()
+            self._hung.append(lambda: told)
+        elif self.hangs:
+            self._hung.append(work)
+        else:
+            self._loop.others.set(Deadline(lambda _now_ns: work()()), self._loop.now_ns())
+
+    def recover(self):
+        """What hung comes back."""
+        self.hangs = self.slow = False
+        hung, self._hung = self._hung, []
+        for work in hung:
+            self.do(work)
+
+
 @dataclass
 class FakeLink:
     name: str
@@ -53,6 +78,11 @@ class FakeKernel:
 @pytest.fixture
 def loop() -> VirtualLoop:
     return VirtualLoop()
+
+
+@pytest.fixture
+def aside(loop) -> VirtualAside:
+    return VirtualAside(loop)
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 from itertools import count
+from pathlib import Path
 
 import pytest
-from vip_api.model import Assignment, OnCordon, Peer, Track, VirtualAddress, VirtualIP, VirtualIPSpec
+from vip_api.model import CORDON_FACT, Assignment, OnCordon, Peer, Track, VirtualAddress, VirtualIP, VirtualIPSpec
 from vip_api.model import Fact as AssignedFact
-from vip_speaker.health.files import Files
+from vip_speaker.health.files import Files, HostFiles
 from vip_speaker.health.monitor import KINDS, Health
 from vip_speaker.health.remote import PATIENCE_NS
 from vip_speaker.health.runner import Outcome
@@ -55,9 +56,9 @@ class FakeRunner:
 
 
 class World:
-    def __init__(self, loop, kernel):
+    def __init__(self, loop, kernel, aside):
         self.loop, self.kernel = loop, kernel
-        self.processes, self.runner, self.files = FakeProcesses(), FakeRunner(), Files(loop)
+        self.processes, self.runner, self.files = FakeProcesses(), FakeRunner(), Files(loop, aside)
         around = Surroundings(
             loop=loop,
             kernel=kernel,
@@ -83,8 +84,8 @@ class World:
 
 
 @pytest.fixture
-def world(loop, kernel):
-    world = World(loop, kernel)
+def world(loop, kernel, aside):
+    world = World(loop, kernel, aside)
     yield world
     world.health.close()
     assert not world.processes.watching
@@ -183,6 +184,7 @@ def test_a_file_follows_what_is_written_and_is_believed_empty_at_the_second_look
     path = tmp_path / "value"
     path.write_text("10")
     world.follow(vip(track("file", 1, path=str(path), exists=False)))
+    world.loop.pass_ms(0)
     assert world.value == 10
     path.write_text("")
     world.loop.pass_ms(1010)  # no event: its turn every second
@@ -197,20 +199,67 @@ def test_a_file_follows_what_is_written_and_is_believed_empty_at_the_second_look
     assert world.value == 0
 
 
+def test_a_file_that_is_not_mounted_is_bad_and_not_zero(world):
+    world.files.host = HostFiles(root=Path("/nonexistent"), directories=(Path("/run/web"),))
+    answer = world.follow(vip(track("file", 0, path="/etc/weight", exists=False)))
+    assert answer.fault == "chk: /etc/weight cannot be seen: it is in none of the chart's speaker.hostFiles"
+    assert world.follow(vip()).fault is None
+
+
+def test_a_mounted_file_is_called_by_the_hosts_name_for_it(world, tmp_path):
+    world.files.host = HostFiles(root=tmp_path, directories=(Path("/run"),))
+    (tmp_path / "run").mkdir()
+    world.follow(vip(track("file", 1, path="/run/value", exists=False)))
+    world.loop.pass_ms(0)
+    assert world.assess().parts[0].reason == "/run/value does not exist"
+    (tmp_path / "run" / "value").write_text("7")
+    world.loop.pass_ms(2000)
+    assert (world.assess().contribution, world.assess().parts[0].reason) == (7, "/run/value holds 7")
+
+
+def test_a_mounted_file_behind_a_link_that_leads_out_is_bad(world, tmp_path):
+    (tmp_path / "host" / "run").mkdir(parents=True)
+    (tmp_path / "value").write_text("7")
+    (tmp_path / "host" / "run" / "away").symlink_to(tmp_path)
+    world.files.host = HostFiles(root=tmp_path / "host", directories=(Path("/run"),))
+    world.follow(vip(track("file", 0, path="/run/away/value", exists=True)))
+    world.loop.pass_ms(0)
+    assert world.assess().fault == (
+        "chk: /run/away/value lies behind a link that leads out of the chart's speaker.hostFiles"
+    )
+
+
 def test_inotify_tells_of_a_file_at_once(world, tmp_path):
     path = tmp_path / "flag"
     world.follow(vip(track("file", 10, path=str(path), exists=True)))
+    world.loop.pass_ms(0)
     assert world.value == 0
+    world.moved.clear()
     path.touch()
     (event,) = world.loop.readers.values()
     event()
+    world.loop.pass_ms(0)
     assert world.value == 10
     assert world.moved == ["web"]
+
+
+def test_a_zero_that_is_written_counts_at_once(world, tmp_path):
+    """Unlike nothing at all, it was meant."""
+    path = tmp_path / "value"
+    path.write_text("10\n")
+    world.follow(vip(track("file", 1, path=str(path), exists=False)))
+    world.loop.pass_ms(1500)
+    path.write_text("0\n")
+    (event,) = world.loop.readers.values()
+    event()
+    world.loop.pass_ms(0)
+    assert world.value == 0
 
 
 def test_a_directory_may_come_later_and_go(world, tmp_path):
     path = tmp_path / "later" / "flag"
     world.follow(vip(track("file", 10, path=str(path), exists=True)))
+    world.loop.pass_ms(0)
     path.parent.mkdir()
     path.touch()
     world.loop.pass_ms(250)
@@ -221,6 +270,53 @@ def test_a_directory_may_come_later_and_go(world, tmp_path):
     event()
     world.loop.pass_ms(1300)
     assert world.value == 0
+
+
+def test_something_that_happens_during_a_look_is_looked_at_too(world, aside, tmp_path):
+    path = tmp_path / "flag"
+    world.follow(vip(track("file", 10, path=str(path), exists=True)))
+    world.loop.pass_ms(1500)
+    (event,) = world.loop.readers.values()
+    aside.slow = True
+    (tmp_path / "other").touch()
+    event()  # a look is under way, and has seen no flag
+    path.touch()
+    event()
+    aside.recover()
+    world.loop.pass_ms(1)
+    assert world.value == 10
+
+
+@pytest.mark.parametrize(("weight", "exists"), [(10, True), (0, False)])
+def test_a_file_system_that_hangs_is_bad_and_comes_back(world, aside, tmp_path, weight, exists):
+    path = tmp_path / "value"
+    path.write_text("0")
+    world.follow(vip(track("file", weight, path=str(path), exists=exists)))
+    world.loop.pass_ms(0)
+    well = world.value
+    assert world.assess().fault is None
+    aside.hangs = True
+    world.loop.pass_ms(2900)
+    assert world.value == well, "patience"
+    world.loop.pass_ms(200)
+    assert "does not answer: its file system hangs" in world.assess().parts[0].reason
+    assert (world.value, bool(world.assess().fault)) == (0, weight == 0)
+    world.loop.pass_ms(60_000)
+    assert len(aside._hung) == 1, "not asked again while it hangs"
+    aside.recover()
+    world.loop.pass_ms(1000)
+    assert (world.value, world.assess().fault) == (well, None)
+
+
+def test_a_watch_may_end_while_its_file_system_hangs(world, aside, tmp_path):
+    world.follow(vip(track("file", 10, path=str(tmp_path / "flag"), exists=True)))
+    world.loop.pass_ms(0)
+    aside.hangs = True
+    world.loop.pass_ms(1500)
+    world.follow(vip())
+    assert not world.loop.readers
+    aside.recover()
+    world.loop.pass_ms(0)
 
 
 # --- script, tcp, http
@@ -292,7 +388,7 @@ def test_the_operators_facts(world):
     assert (answer.contribution, answer.parts[0].reason) == (10, "good (stale)")
 
 
-CORDONED = AssignedFact(name="cordoned", value=True, reason="the node is cordoned")
+CORDONED = AssignedFact(name=CORDON_FACT, value=True, reason="the node is cordoned")
 
 
 @pytest.mark.parametrize(
@@ -307,6 +403,19 @@ def test_cordon(world, policy, value, release):
     answer = world.follow(vip(facts=[CORDONED], on_cordon=policy))
     assert (answer.contribution, answer.release) == (value, release)
     assert world.follow(vip(facts=[replace(CORDONED, value=False)], on_cordon=policy)).contribution == 0
+
+
+def test_a_check_that_is_called_cordoned_is_not_the_cordon(world):
+    fact = AssignedFact(name="cordoned", value=True, reason="Ready is True")
+    check = replace(track("node"), name="cordoned")
+    answer = world.follow(vip(check, facts=[fact, CORDONED], on_cordon=OnCordon.DEMOTE))
+    assert [(part.name, part.value) for part in answer.parts] == [("cordoned", 10), (CORDON_FACT, -263)]
+    assert world.follow(vip(check, facts=[fact], on_cordon=OnCordon.DEMOTE)).contribution == 10
+
+
+def test_a_stale_cordon_says_so(world):
+    answer = world.follow(vip(facts=[replace(CORDONED, stale=True)], on_cordon=OnCordon.RELEASE))
+    assert answer.release == "the node is cordoned (stale)"
 
 
 def test_demote_goes_below_everybody_whatever_other_checks_add(world):
@@ -324,10 +433,31 @@ def test_a_check_goes_on_when_its_entry_did_not_change(world):
     world.loop.pass_ms(1)
     world.runner.answer(True)
     assert world.follow(replace(vip(script()), generation=2)).contribution == 10
-    assert world.follow(vip(script(fall=2))).parts[0].reason == "has not run yet"
+    asked = len(world.runner.asked)
+    world.follow(vip(script(fall=2)))
+    world.loop.pass_ms(0)
+    assert len(world.runner.asked) == asked + 1, "what did change begins anew"
     assert world.follow(vip()).parts == ()
     world.health.documents({})
     assert world.loop.others.next_at_ns() is None
+
+
+def test_an_entry_that_is_edited_counts_as_before_until_its_first_result(world):
+    """Else every edit of a check would take its bonus away for a moment, and the VIP with it."""
+    world.follow(vip(script(10)))
+    world.loop.pass_ms(1)
+    world.runner.answer(True)
+    assert world.value == 10
+    assert world.follow(vip(script(12, interval="500ms"))).contribution == 12
+    assert world.follow(vip(script(12, interval="200ms"))).contribution == 12, "edited twice"
+    world.loop.pass_ms(1)
+    world.runner.answer(False)
+    assert world.value == 0
+    assert (
+        world.follow(vip(track("tcp", 12, host="192.0.2.1", port=80, interval="1s", rise=1, fall=1))).contribution == 0
+    )
+    world.follow(vip())
+    assert world.follow(vip(script(10))).contribution == 0, "what was taken out is new"
 
 
 def test_a_weight_that_moves_nothing_is_warned_of_once(world, caplog):

@@ -19,6 +19,9 @@ class Loop:
     def now_ns(self):
         return self.now
 
+    def breathe(self):
+        pass
+
     def advance(self, nanoseconds):
         self.now += nanoseconds
         while ready := [d for d, at in self.due.items() if at is not None and at <= self.now]:
@@ -50,7 +53,7 @@ def test_a_router_that_fell_silent_is_no_longer_reported_though_nothing_happened
     monkeypatch.setattr(made, "_tell_service_manager", lambda: None)
     monkeypatch.setattr(made, "_own_address", lambda _: "")
     monkeypatch.setattr(
-        outlet, "state_document", lambda one, link, _: VirtualIPState(name=one.name, state="INIT", link=link)
+        outlet, "state_document", lambda one, link, *_: VirtualIPState(name=one.name, state="INIT", link=link)
     )
     made.start()
     state = object.__new__(InitState)

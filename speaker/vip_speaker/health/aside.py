@@ -1,0 +1,80 @@
+"""Work that may hang, done beside the loop: a file may lie on another machine, which may be away.
+
+One thread does it all as long as nothing hangs. What hangs keeps its thread to itself, and others go on in the next
+one, up to `MAXIMUM_THREADS`; beyond that work waits. Nothing waits for a thread, not even the end of the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Protocol
+
+from vip_speaker.companion import start_companion
+from vip_speaker.router.loop import Loop
+
+MAXIMUM_THREADS = 8
+"""So many directories may hang before others wait for them."""
+
+Work = Callable[[], Callable[[], None]]
+"""Runs in a thread; what it returns runs on the loop."""
+
+
+class Doer(Protocol):
+    """Whoever does work somewhere."""
+
+    def do(self, work: Work) -> None:
+        """Have it done soon."""
+        ...
+
+
+class Aside:
+    """The threads, started as they are needed. All methods are for the loop's thread."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._wanted: SimpleQueue[Work | None] = SimpleQueue()
+        self._done: deque[Callable[[], None]] = deque()
+        self._finished = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._under_way = 0
+        self._threads = 0
+        self._closed = False
+        loop.add_reader(self, self._take)
+
+    def fileno(self) -> int:
+        """Readable when something was done."""
+        return self._finished
+
+    def do(self, work: Work) -> None:
+        """Have it done soon: in the order of asking, but for what hangs."""
+        self._under_way += 1
+        self._wanted.put(work)
+        if self._threads < min(self._under_way, MAXIMUM_THREADS):
+            self._threads += 1
+            start_companion(self._run, f"aside-{self._threads}")
+
+    def close(self) -> None:
+        """Take nothing more; idle threads end. The descriptor is kept for those that hang."""
+        self._closed = True
+        self._loop.remove_reader(self)
+        for _ in range(self._threads):
+            self._wanted.put(None)
+        if not self._under_way:
+            os.close(self._finished)
+
+    def _run(self) -> None:
+        while (work := self._wanted.get()) is not None:
+            self._done.append(work())
+            os.eventfd_write(self._finished, 1)
+
+    def _take(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._finished)
+        for _ in range(len(self._done)):
+            self._under_way -= 1
+            self._done.popleft()()
+            if self._closed:
+                return
