@@ -13,7 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import checks_tables, cluster_tables, crowd_tables, moves, planning, silence, steadiness
+from benchmarks import (
+    checks_tables,
+    cluster_tables,
+    crowd_tables,
+    fleet_tables,
+    load,
+    moves,
+    planning,
+    silence,
+    steadiness,
+)
 from benchmarks.tables import Table, show
 
 OURS, THEIRS = "kube-vrrp", "keepalived"
@@ -139,6 +149,16 @@ class Run:
         head = ["interval", "busy loops", "router", "p50", "p99", "longest", "adverts"]
         return f"Time between advertisements (ms), {os.cpu_count()} cores", head, rows
 
+    def load(self) -> Table:
+        rows = []
+        for name, kind in load.KINDS.items():
+            one = load.held(kind, seconds=10 if self.quick else 60)
+            self.keep(f"{load.BUSY_LOOPS} busy loops at 100 ms", name, [one])
+            times = (one.first_ms, one.second_ms, one.nobody_ms, one.two_ms)
+            rows.append([name, *(f"{ms:.0f}" for ms in times), str(one.moves), f"{one.p50:.1f}", f"{one.longest:.1f}"])
+        head = ["router", "first", "second", "nobody", "both", "moves", "p50 of adverts", "longest"]
+        return f"{load.BUSY_LOOPS} busy loops on {os.cpu_count()} cores at 100 ms: who holds the VIP (ms)", head, rows
+
     def cost(self) -> Table:
         rows = []
         for instances, interval_ms in ((1, 1000), (255, 1000)):
@@ -176,8 +196,8 @@ class Run:
         return planning.table(found)
 
 
-PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "cost", "failed_check", "death", "checks", "plan")
-ON_A_CLUSTER = {"cluster": cluster_tables.measure, "crowd": crowd_tables.measure}
+PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "load", "cost", "failed_check", "death", "checks", "plan")
+ON_A_CLUSTER = {"cluster": cluster_tables.measure, "crowd": crowd_tables.measure, "fleet": fleet_tables.measure}
 
 
 def main() -> int:

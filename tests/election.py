@@ -39,6 +39,7 @@ VIPS = (IPv4Address("10.0.0.100"), IPv4Address("10.0.0.101"))
 
 V3 = Identity(version=3, vrid=7)
 V2 = Identity(version=2, vrid=7, advertisement_interval_ns=SECOND)
+V2_SLOW = Identity(version=2, vrid=7, advertisement_interval_ns=5 * SECOND)
 OTHER_V3 = Identity(version=3, vrid=8)
 
 

@@ -77,16 +77,23 @@ class Announcer:
         refresh_ns: int,
         takeover: bool,
         now_ns: int,
+        wait_ns: int = 0,
     ) -> None:
         """Announce `frames` (one an address) from the beginning: `repeat` rounds at once, as many after `delay_ns`, and
-        one every `refresh_ns` (0: none). `takeover`: also after 100 ms and 1 s.
+        one every `refresh_ns` (0: none). `takeover`: also after 100 ms and 1 s. `wait_ns`: all that so much later, and
+        within the budget, because it is no hurry.
         """
         self.stop(name)
         if not frames or repeat < 1:
             return
-        rounds = _rounds(frames, repeat=repeat, delay_ns=delay_ns, takeover=takeover, now_ns=now_ns)
+        begin_ns = now_ns + wait_ns
+        rounds = _rounds(frames, repeat=repeat, delay_ns=delay_ns, takeover=takeover, now_ns=begin_ns)
         schedule = _Schedule(name=name, frames=tuple(frames), rounds=deque(rounds), refresh_ns=refresh_ns)
         self._schedules[name] = schedule
+        if wait_ns:
+            schedule.number = 1  # as a repeat
+            self._enqueue(schedule)
+            return
         last_free_ns = self._free_at_ns.get(name)
         if last_free_ns is None or now_ns - last_free_ns >= FREE_ROUND_EVERY_NS:
             self._forget_free_rounds(now_ns)

@@ -14,11 +14,13 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from vip_speaker.replace import replace_file
 
 DEFAULT_STATE_DIRECTORY = Path("/run/kube-vrrp")
 METRICS_FILE = "metrics.json"
@@ -116,22 +118,23 @@ SETTLED_NS = 50_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A directory entry that is no state document, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """What a reader that looks again and again has seen: the documents by VIP, and what came of each file. A stamp is
     None where it was too young to tell a later version from this one.
     """
 
     states: Mapping[str, VirtualIPState]
+    skipped: tuple[Skipped, ...]
     stamp: Stamp | None
-    files: Mapping[str, tuple[Stamp | None, VirtualIPState | None]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
-    """A directory entry that is no state document, and why."""
-
-    name: str
-    reason: str
+    files: Mapping[str, tuple[Stamp | None, VirtualIPState | str]]
 
 
 def check_changes(state: VirtualIPState) -> list[str]:
@@ -222,29 +225,16 @@ class StateDirectory:
         """Every readable document, sorted by name."""
         return self.scan()[0]
 
-    def scan(self) -> tuple[list[VirtualIPState], list[Skipped]]:
-        """Every readable document, sorted by name, and what was skipped. NoStateDirectoryError without a directory."""
-        states: list[VirtualIPState] = []
-        skipped: list[Skipped] = []
-        with self._opened() as directory:
-            for name in _names(directory):
-                if not name.endswith(SUFFIX):
-                    continue
-                document = _load(directory, name)
-                if isinstance(document, str):
-                    skipped.append(Skipped(name=name, reason=document))
-                    continue
-                state = parse_state(document)
-                if isinstance(state, str):
-                    skipped.append(Skipped(name=name, reason=state))
-                elif file_name(state.name) != name:
-                    skipped.append(Skipped(name=name, reason=f"is the document of {state.name}"))
-                else:
-                    states.append(state)
-        return sorted(states, key=lambda state: state.name), skipped
+    def scan(self, wanted: Collection[str] = ()) -> tuple[list[VirtualIPState], list[Skipped]]:
+        """Every readable document, sorted by name, and what was skipped. NoStateDirectoryError without a directory.
 
-    def look(self, former: Look | None = None) -> Look:
-        """The documents now, reading only files that are not as they were in `former`; `former` itself, or at least its
+        The documents of the VIPs that are `wanted` are found however many files others have put beside them.
+        """
+        look = self.look(wanted=wanted)
+        return sorted(look.states.values(), key=lambda state: state.name), list(look.skipped)
+
+    def look(self, former: Look | None = None, *, wanted: Collection[str] = ()) -> Look:
+        """What `scan` finds, reading only files that are not as they were in `former`; `former` itself, or at least its
         `states`, where nothing is new. NoStateDirectoryError without a directory.
         """
         with self._opened() as directory:
@@ -252,13 +242,14 @@ class StateDirectory:
             if former is not None and stamp is not None and stamp == former.stamp:
                 return former
             known = former.files if former is not None else {}
-            files = {
-                name: _look(directory, name, known.get(name)) for name in _names(directory) if name.endswith(SUFFIX)
-            }
-        states: Mapping[str, VirtualIPState] = {state.name: state for _, state in files.values() if state is not None}
-        if former is not None and states == former.states:
-            states = former.states
-        return Look(states=states, stamp=stamp, files=files)
+            names = _names(directory)
+            if len(names) >= MAXIMUM_FILES:
+                names = sorted({*names, *_existing(directory, wanted)})
+            files = {name: _look(directory, name, known.get(name)) for name in names if name.endswith(SUFFIX)}
+        states = {state.name: state for _, state in files.values() if isinstance(state, VirtualIPState)}
+        skipped = tuple(Skipped(name=name, reason=why) for name, (_, why) in files.items() if isinstance(why, str))
+        unchanged = former is not None and states == former.states
+        return Look(states=former.states if former and unchanged else states, skipped=skipped, stamp=stamp, files=files)
 
     def read_metrics(self) -> dict[str, Any] | None:
         """The counters; None if there are none that can be read."""
@@ -278,21 +269,10 @@ class StateDirectory:
             os.close(directory)
 
     def _replace(self, name: str, document: Mapping[str, Any]) -> None:
-        """Write beside, then rename: a crash leaves the former document, a reader never sees half of one.
-
-        No fsync: the directory is memory-backed, and state is worth nothing after a crash of the machine.
-        """
+        """The agent is another user: readable by all."""
         text = json.dumps(document, separators=(",", ":")).encode()
-        temporary = name + ".new"
         with self._opened() as directory:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=directory)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(temporary, flags, 0o644, dir_fd=directory)
-            with open(fd, "wb") as file:  # noqa: PTH123 a descriptor
-                os.fchmod(fd, 0o644)  # whatever the umask: the agent is another user
-                file.write(text)
-            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            replace_file(directory, name, text, temporary=name + ".new", mode=0o644)
 
 
 def file_name(name: str) -> str:
@@ -320,18 +300,30 @@ def _stamp(status: os.stat_result, now_ns: int) -> Stamp | None:
 
 
 def _look(
-    directory: int, name: str, known: tuple[Stamp | None, VirtualIPState | None] | None
-) -> tuple[Stamp | None, VirtualIPState | None]:
-    """Stamp and state of one file; `known` where it is as it was then."""
+    directory: int, name: str, known: tuple[Stamp | None, VirtualIPState | str] | None
+) -> tuple[Stamp | None, VirtualIPState | str]:
+    """Stamp and state of one file, or why it has none; `known` where it is as it was then."""
     try:
         stamp = _stamp(os.stat(name, dir_fd=directory, follow_symlinks=False), time.time_ns())
-    except OSError:
-        return None, None
+    except OSError as error:
+        return None, f"cannot be looked at: {error.strerror}"
     if known is not None and stamp is not None and stamp == known[0]:
         return known
     document = _load(directory, name)
     state = parse_state(document) if not isinstance(document, str) else document
-    return stamp, state if isinstance(state, VirtualIPState) and file_name(state.name) == name else None
+    if isinstance(state, VirtualIPState) and file_name(state.name) != name:
+        return stamp, f"is the document of {state.name}"
+    return stamp, state
+
+
+def _existing(directory: int, wanted: Collection[str]) -> list[str]:
+    """The files of these VIPs that are there."""
+    found = []
+    for name in map(file_name, wanted):
+        with contextlib.suppress(OSError):
+            os.stat(name, dir_fd=directory, follow_symlinks=False)
+            found.append(name)
+    return found
 
 
 def _load(directory: int, name: str) -> Any:

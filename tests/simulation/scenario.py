@@ -296,8 +296,9 @@ class PlannedMoves:
 
     def _reidentify(self) -> None:
         new = identity(self.shape, 1)
+        late = self.world.random.choice((2, 12))  # within a master-down interval, or long after it
         for host in self.world.hosts:
             self.world.after(
-                self.world.random.randint(0, 2 * self.shape.interval_ns),
+                self.world.random.randint(0, late * self.shape.interval_ns),
                 lambda host=host: host.tell(replace(latest_config(host), identity=new)),
             )

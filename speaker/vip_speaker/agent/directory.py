@@ -10,11 +10,12 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from vip_speaker.agent.desired import is_deleted
+from vip_speaker.replace import replace_file
 
 SUFFIX = ".json"
 MODE = 0o640
@@ -30,11 +31,13 @@ class DesiredDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def read_all(self) -> dict[str, dict[str, Any]]:
-        """Every document that can be read, by the VIP's name."""
+    def read_all(self, wanted: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+        """Every document that can be read, by the VIP's name; those of the VIPs that are `wanted` however many files
+        others have put beside them.
+        """
         documents = {}
         with self._opened() as directory:
-            for name in self._names(directory):
+            for name in dict.fromkeys([*self._names(directory), *(one + SUFFIX for one in wanted)]):
                 document = _load(directory, name)
                 if document is not None:
                     documents[name.removesuffix(SUFFIX)] = document
@@ -50,16 +53,8 @@ class DesiredDirectory:
     def write(self, name: str, document: Mapping[str, Any]) -> None:
         """Replace the document of a VIP."""
         text = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
-        temporary = f".{name}.new"
         with self._opened() as directory:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=directory)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(temporary, flags, MODE, dir_fd=directory)
-            with open(fd, "wb") as file:  # noqa: PTH123 a descriptor
-                os.fchmod(fd, MODE)
-                file.write(text)
-            os.rename(temporary, name + SUFFIX, src_dir_fd=directory, dst_dir_fd=directory)
+            replace_file(directory, name + SUFFIX, text, temporary=f".{name}.new", mode=MODE)
 
     def remove(self, name: str) -> None:
         """Remove the document of a VIP; it is no error if there is none."""

@@ -24,6 +24,8 @@ COUNTERS = {
     "kube_vrrp_adverts_failed": "Advertisements that the kernel refused to send.",
     "kube_vrrp_adverts_received": "Advertisements of the virtual router that this node heard and accepted.",
     "kube_vrrp_announcements_seen": "ARP and neighbour announcements of others that named an address of the VirtualIP.",
+    "kube_vrrp_address_claims": "Answers of others to the question who else has an address of the VirtualIP.",
+    "kube_vrrp_announced_again": "Rounds of announcements because somebody else advertised or claimed an address.",
     "kube_vrrp_addresses_restored": "Addresses put back after somebody else had removed them from the link.",
     "kube_vrrp_notes": "Oddities worth a look that change no state, by kind.",
     "kube_vrrp_link_packets_sent": "Packets that the router sent on the link.",

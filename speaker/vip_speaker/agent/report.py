@@ -101,7 +101,8 @@ def is_rewording(wanted: Mapping[str, Any], former: Mapping[str, Any], state: Vi
 def headline(state: VirtualIPState) -> str:
     """Why the VIP is in its state, without the checks."""
     if state.splitBrain is not None:
-        return f"{ANOTHER_MASTER}: {state.splitBrain.source} advertises as well, since {state.splitBrain.since}"
+        other = f"{ANOTHER_MASTER}: {state.splitBrain.source} advertises as well, since {state.splitBrain.since}"
+        return "; ".join([other, *state.problems])
     if state.state == "FAULT" and not state.interface and not state.problems:
         return f"{INTERFACE_MISSING}: {state.reason}"
     if state.problems:

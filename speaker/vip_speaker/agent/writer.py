@@ -103,7 +103,7 @@ class Writer:
         thoroughly = thoroughly or stale != self._was_stale
         if thoroughly:
             try:
-                self._present = dict(self._directory.read_all())
+                self._present = dict(self._directory.read_all(self._store.all().keys()))
             except OSError as error:
                 return str(error)
             self._settled = {}

@@ -74,7 +74,9 @@ def advertisements() -> bytes:
 
 
 def announcements(addresses: Iterable[IPAddress]) -> bytes:
-    """Gratuitous ARP for one of `addresses`, neighbour advertisements that name one; untagged, not our own."""
+    """ARP of one of `addresses` for itself or for nobody (an answer to a probe), neighbour advertisements that name
+    one; untagged, not our own.
+    """
     wanted = sorted(set(addresses), key=lambda address: (address.version, address))
     everything = len(wanted) > MAX_FILTERED_ADDRESSES
     ipv4 = [int(address) for address in wanted if isinstance(address, IPv4Address)]
@@ -94,12 +96,14 @@ def announcements(addresses: Iterable[IPAddress]) -> bytes:
             jump_if_equal(ETH_P_ARP, "arp"),
             jump("not-arp"),  # farther than a conditional jump reaches
             Label("arp"),
-            load(ETHERNET_HEADER + 14, 4),  # sender address
-            keep_in_x(),
             load(ETHERNET_HEADER + 24, 4),  # target address
-            jump_if_equals_x("gratuitous"),
+            jump_if_equal(0, "sender"),
+            keep_in_x(),
+            load(ETHERNET_HEADER + 14, 4),  # sender address
+            jump_if_equals_x("sender"),
             accept(0),
-            Label("gratuitous"),
+            Label("sender"),
+            load(ETHERNET_HEADER + 14, 4),
             *_one_of(ipv4, everything=everything),
             Label("not-arp"),
             jump_if_equal(ETH_P_IPV6, "ipv6"),

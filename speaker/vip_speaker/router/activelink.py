@@ -16,10 +16,11 @@ from vip_speaker.link import AnnouncementSocket, LinkError, LinkSocket
 from vip_speaker.router.complaints import Complaints
 from vip_speaker.router.heard import Neighbours
 from vip_speaker.router.timers import Deadline
-from vip_speaker.vrrp.types import MS, Advertisement, IPAddress
-from vip_speaker.wire.admission import admit, remarks
+from vip_speaker.vrrp.types import MS, RELEASE_PRIORITY, Advertisement, IPAddress
+from vip_speaker.wire.admission import remarks
 from vip_speaker.wire.decoder import Decoder
 from vip_speaker.wire.discard import Discard, DiscardReason
+from vip_speaker.wire.neighbour import Announced
 from vip_speaker.wire.received import Received
 
 if TYPE_CHECKING:
@@ -43,8 +44,16 @@ class Listener(Protocol):
         """Our VRID is used in the other VRRP version."""
         ...
 
-    def announced(self, address: IPAddress) -> None:
-        """Another station announced one of the addresses that are watched."""
+    def address_served(self, advertisement: Advertisement) -> None:
+        """Nobody here may accept the advertisement, and it names our first address."""
+        ...
+
+    def former_taken(self) -> None:
+        """The VRID of the former identity is used for other addresses than ours."""
+        ...
+
+    def announced(self, announced: Announced) -> None:
+        """Another station claims one of the addresses that are watched."""
         ...
 
 
@@ -65,6 +74,7 @@ class ActiveLink:
         self._loop = loop
         self._decoder = decoder
         self._channels: dict[tuple[int, int], list[tuple[Channel, Listener]]] = {}
+        self._first: dict[IPAddress, tuple[Channel, Listener]] = {}
         self._watchers: dict[Listener, frozenset[IPAddress]] = {}
         self._socket = LinkSocket(ifindex)
         self._announcements = AnnouncementSocket(ifindex)
@@ -103,11 +113,24 @@ class ActiveLink:
     def attach(self, channel: Channel, listener: Listener) -> None:
         """From here on `listener` gets what `channel` admits. LinkError where the link lacks the IP version."""
         self._socket.join(channel.family)
-        self._channels.setdefault(channel.key, []).append((channel, listener))
+        entries = self._channels.setdefault(channel.key, [])
+        entries.append((channel, listener))
+        self._first[channel.first_address] = channel, listener
+        for former, other in tuple(entries):
+            if former.former and self.is_taken(former):
+                other.former_taken()
+
+    def is_taken(self, channel: Channel) -> bool:
+        """Whether another virtual router of this host has the VRID of `channel`, a former one."""
+        entries = self._channels.get(channel.key, ())
+        own = [listener for other, listener in entries if other is channel]
+        return any(not other.former and listener not in own for other, listener in entries)
 
     def detach(self, channel: Channel) -> None:
         """Nobody listens under `channel` any more."""
         remaining = [entry for entry in self._channels.get(channel.key, ()) if entry[0] is not channel]
+        if self._first.get(channel.first_address, (None,))[0] is channel:
+            del self._first[channel.first_address]
         if remaining:
             self._channels[channel.key] = remaining
         else:
@@ -145,22 +168,38 @@ class ActiveLink:
         self.received += 1
         self.neighbours.note(decoded, self._loop.now_ns())
         channels = self._channels.get((decoded.source.version, decoded.vrid))
-        if not channels:
-            self.discarded[DiscardReason.UNKNOWN_VRID] += 1
-            return
         refusal: Discard | None = None
-        for channel, listener in channels:
-            verdict = admit(decoded, channel.expectation)
-            if verdict is None:
+        for channel, listener in tuple(channels or ()):
+            verdict = channel.admit(decoded)
+            if verdict is not None:
+                refusal = refusal or verdict
+            elif channel.is_ours(decoded):
                 for remark in remarks(decoded, channel.expectation):
                     self.remarks[remark] += 1
                 listener.heard(decoded, channel, arrived_ns)
                 return
-            refusal = refusal or verdict
-        assert refusal is not None
-        self._discard(refusal)
-        if refusal.reason is DiscardReason.VERSION:
+            else:
+                listener.former_taken()
+        if channels and refusal is not None and refusal.reason is DiscardReason.VERSION:
+            self._discard(refusal)
             channels[0][1].other_version_heard(decoded)
+            return
+        if refusal is None:
+            self.discarded[DiscardReason.UNKNOWN_VRID] += 1
+        else:
+            self._discard(refusal)
+        self._tell_whose_address(decoded)
+
+    def _tell_whose_address(self, advertisement: Advertisement) -> None:
+        """Somebody serves, only not as the virtual router that we would be."""
+        if advertisement.priority == RELEASE_PRIORITY:
+            return
+        for address in advertisement.addresses:
+            if address in self._first:
+                channel, listener = self._first[address]
+                if not channel.former and advertisement.source not in channel.expectation.own_addresses:
+                    listener.address_served(advertisement)
+                return
 
     def _discard(self, discard: Discard) -> None:
         self.discarded[discard.reason] += 1
@@ -189,9 +228,17 @@ class ActiveLink:
             self._announcements.watch(frozenset().union(*self._watchers.values()))
 
     def announce(
-        self, name: str, frames: list[bytes], *, repeat: int, delay_ns: int, refresh_ns: int, takeover: bool
+        self,
+        name: str,
+        frames: list[bytes],
+        *,
+        repeat: int,
+        delay_ns: int,
+        refresh_ns: int,
+        takeover: bool,
+        wait_ns: int = 0,
     ) -> None:
-        """Start the announcements of `name` from the beginning; the first ones go out now."""
+        """Start the announcements of `name` from the beginning; the first ones go out now, or after `wait_ns`."""
         now_ns = self._loop.now_ns()
         self._announcer.start(
             name,
@@ -200,13 +247,15 @@ class ActiveLink:
             delay_ns=delay_ns,
             refresh_ns=refresh_ns,
             takeover=takeover,
+            wait_ns=wait_ns,
             now_ns=now_ns,
         )
         self._announce_due(now_ns)
 
-    def stop_announcing(self, name: str) -> None:
-        """No announcement of `name` from here on."""
-        self._announcer.stop(name)
+    def stop_announcing(self, *names: str) -> None:
+        """No announcement of `names` from here on."""
+        for name in names:
+            self._announcer.stop(name)
         self._loop.others.set(self._announce_deadline, self._announcer.deadline())
 
     def _announce_due(self, now_ns: int) -> None:
@@ -225,4 +274,4 @@ class ActiveLink:
         for announced in seen:
             for listener, addresses in tuple(self._watchers.items()):
                 if announced.address in addresses:
-                    listener.announced(announced.address)
+                    listener.announced(announced)

@@ -13,9 +13,10 @@ from vip_speaker import will
 from vip_speaker.link import UnicastSocket
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.resolution import Resolved
-from vip_speaker.vrrp.types import IPAddress
-from vip_speaker.wire.admission import Expectation
+from vip_speaker.vrrp.types import Advertisement, IPAddress
+from vip_speaker.wire.admission import Expectation, admit
 from vip_speaker.wire.advertisement import encode_frame, encode_packet
+from vip_speaker.wire.discard import Discard, DiscardReason
 
 # An instance says few things: its priority, 0, and both again while it squeezes. Trackers add a few.
 _MAX_CACHED = 32
@@ -26,6 +27,9 @@ class Channel:
 
     def __init__(self, resolved: Resolved, link: ActiveLink, *, source_mac: str, unicast: UnicastSocket | None) -> None:
         self.identity = resolved.config.identity
+        self.interval_ns = resolved.config.advertisement_interval_ns
+        self.former = False
+        self.own_elsewhere: IPAddress | None = None
         self.link = link
         self.source = resolved.config.primary_address
         self.family = self.source.version
@@ -53,6 +57,28 @@ class Channel:
     def key(self) -> tuple[int, int]:
         """Where a link finds the channels of an advertisement: IP version and VRID."""
         return self.family, self.identity.vrid
+
+    @property
+    def first_address(self) -> IPAddress:
+        """The address that says whose advertisement it is, whatever the VRID."""
+        return self._advertised[0]
+
+    @property
+    def guarded(self) -> bool:
+        """Whoever configured a password or a list of peers wants nobody else to have a say."""
+        return self._password is not None or self._peers is not None
+
+    def admit(self, advertisement: Advertisement) -> Discard | None:
+        """None if the advertisement is for us; otherwise why not."""
+        if advertisement.source == self.own_elsewhere:
+            return Discard(reason=DiscardReason.OWN_TRANSMISSION, source=advertisement.source)
+        return admit(advertisement, self.expectation)
+
+    def is_ours(self, advertisement: Advertisement) -> bool:
+        """Whether what was admitted is of our virtual router. Under a former identity, whose VRID may belong to another
+        one by now, only what names one of our addresses is.
+        """
+        return not self.former or not self.expectation.addresses.isdisjoint(advertisement.addresses)
 
     def adopt(self, previous: Channel) -> None:
         """Take over what `previous` has encoded, where it would say the same."""

@@ -201,7 +201,7 @@ class Daemon:
             self.loop.breathe()
         self._close_unused_links()
         self._cleanup.set_intervals(self.instances.values())
-        self._outlet.documents(manifests, self._passwords.problems)
+        self._outlet.documents(manifests, self._passwords.problems, self._documents.snapshot.problems)
 
     def _apply(self, vip: VirtualIP, resolution: Resolution, health: Assessment) -> None:
         instance = self.instances.get(vip.name)

@@ -18,7 +18,7 @@ from vip_api.model import Announcements, VirtualAddress
 from vip_speaker.kernel import Assigned, KernelError, Link
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp.types import MS, SECOND, IPAddress
-from vip_speaker.wire.neighbour import gratuitous_arp, unsolicited_advertisement
+from vip_speaker.wire.neighbour import duplicate_question, gratuitous_arp, unsolicited_advertisement
 
 if TYPE_CHECKING:
     from vip_speaker.router.activelink import ActiveLink
@@ -31,6 +31,12 @@ log = logging.getLogger(__name__)
 _RETRY_NS = 2 * SECOND
 # The kernel finishes an IPv6 address in a worker, usually within a millisecond. What is due is not held up for longer.
 _USABLE_WITHIN_NS = 5 * MS
+# Who else has an address of a MASTER is asked when whoever it was before has left, and then every minute: a host that
+# only answers is not to be noticed otherwise.
+_ASK_AFTER_NS = 4 * SECOND
+_ASK_EVERY_NS = 60 * SECOND
+# Schedules of a VIP beside its announcements; no name of a VIP has such a character.
+_QUESTIONS, _ONCE_MORE = "?", "+"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +76,7 @@ class Holding:
     def place(self, link: ActiveLink, places: Mapping[int, Place], addresses: tuple[VirtualAddress, ...]) -> None:
         """From the next `add()` on: `addresses`, each in the place of its IP version, announced on `link`."""
         if self._link is not None and self._link is not link:
-            self._link.stop_announcing(self._name)
+            self._link.stop_announcing(*self._announcing)
             self._link.watch(self._instance, frozenset())
         kept = {place.ifindex for place in places.values()}
         self._obsolete |= {place.ifindex for place in self._places.values()} - kept
@@ -180,11 +186,28 @@ class Holding:
             takeover=takeover,
         )
 
+        self._link.announce(
+            self._name + _QUESTIONS,
+            self._questions(),
+            repeat=1,
+            delay_ns=0,
+            refresh_ns=_ASK_EVERY_NS,
+            takeover=False,
+            wait_ns=_ASK_AFTER_NS,
+        )
+
     def announce_once(self) -> None:
-        """One announcement per address, outside of the schedule."""
+        """One announcement per address, outside of the schedule, but inside the link's budget."""
         if self._link is not None:
-            for frame in self._serving_frames():
-                self._link.send_quietly(frame)
+            self._link.announce(
+                self._name + _ONCE_MORE, self._serving_frames(), repeat=1, delay_ns=0, refresh_ns=0, takeover=False
+            )
+
+    def _questions(self) -> list[bytes]:
+        """Who else has our addresses? Asked as a host asks before it takes one (RFC 5227, RFC 4862): nobody learns
+        anything from it, and everybody who has it answers.
+        """
+        return [duplicate_question(one.ip, self._places[one.ip.version].mac) for one in self.assigned]
 
     def _serving_frames(self) -> list[bytes]:
         """The announcements of all addresses that this host answers for, whoever put them there."""
@@ -194,7 +217,11 @@ class Holding:
     def stop_announcing(self) -> None:
         """No announcement from here on."""
         if self._link is not None:
-            self._link.stop_announcing(self._name)
+            self._link.stop_announcing(*self._announcing)
+
+    @property
+    def _announcing(self) -> tuple[str, ...]:
+        return self._name, self._name + _QUESTIONS, self._name + _ONCE_MORE
 
     def take_down(self) -> None:
         """After the last address is off: nothing is watched any more, and a virtual MAC's own links go."""

@@ -10,7 +10,6 @@ import logging
 import math
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
 from typing import assert_never
 
 from vip_api.model import VirtualAddress, VirtualIP
@@ -22,6 +21,7 @@ from vip_speaker.link import LinkError
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.channel import Channel
 from vip_speaker.router.complaints import Complaints
+from vip_speaker.router.defence import Defence
 from vip_speaker.router.explain import explain
 from vip_speaker.router.holding import Holding, Place
 from vip_speaker.router.resolution import Resolution, Resolved, Unusable, Waiting, master_down_interval_ns
@@ -35,12 +35,15 @@ from vip_speaker.vrrp.types import (
     Action,
     AddAddresses,
     AddressesExpired,
+    AddressServed,
     Advertisement,
     Announce,
     AnnouncementSeen,
+    BackupState,
     Config,
     Event,
     Failed,
+    FormerTaken,
     Heard,
     Identity,
     InitState,
@@ -64,22 +67,9 @@ from vip_speaker.vrrp.types import (
     Transition,
     Unsilence,
 )
+from vip_speaker.wire.neighbour import Announced
 
 log = logging.getLogger(__name__)
-
-_DEFEND_INTERVAL_NS = 10 * SECOND
-_SETTLED_AFTER_NS = 3 * SECOND
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OtherMaster:
-    """Another master that advertises while we are one."""
-
-    source: IPAddress
-    first_ns: int
-    last_ns: int
-    since: float
-    times: int
 
 
 class Instance:
@@ -95,7 +85,6 @@ class Instance:
         self.reason = "starting"
         self._waiting: str | None = None
         self.counters: Counter[str] = Counter()
-        self.other_master: OtherMaster | None = None
         self.health = NO_CHECKS
         self.holding = Holding(self, services)
         self._services = services
@@ -108,14 +97,13 @@ class Instance:
         self._released = False
         self._stepped_ns = 0
         self._will: tuple[object, tuple[bytes, bytes]] | None = None
-        self._defended_ns: int | None = None
-        self._changed_ns = self._loop.now_ns()
         self._channel: Channel | None = None
         self._former: tuple[Identity, Channel] | None = None
         self._deadline = Deadline(self._on_deadline)
         self._timers = services.loop.expiries
         self.notes: Counter[Note] = Counter()
         self._complaints = Complaints(vip.name)
+        self.defence = Defence(self, services, self._complaints)
 
     # --- what is wanted
 
@@ -143,7 +131,7 @@ class Instance:
 
         `health` is what `resolution` and `fault` were made with, for the report.
         """
-        announcements, self.vip = self.vip.spec.announcements, vip
+        announcements, before, self.vip = self.vip.spec.announcements, self.vip.spec, vip
         self.health = health
         self._wanted = True
         self._ready = isinstance(resolution, Resolved)
@@ -158,6 +146,8 @@ class Instance:
                 if vip.spec.announcements != announcements and isinstance(self.state, MasterState):
                     self.holding.announce(vip.spec.announcements, takeover=False)
                 self._start_if_ready()
+                if vip.spec != before:
+                    log.info("a changed document is in force", extra={"vip": self.name})
             case Unusable(reason=reason):
                 self._set_fault(reason)
             case Waiting(reason=reason, link=link):
@@ -224,6 +214,8 @@ class Instance:
                 self._keep_former(previous_config.identity, previous_channel)
             if not isinstance(self.state, InitState):
                 self._step(Reconfigured(previous=previous_config))
+            if self._former is not None and self._former[1].link.is_taken(self._former[1]):
+                self._step(FormerTaken())
         self._forget_former_if_done()
         self.holding.settle(self.vip.spec.announcements)
         if self.holding.assigned:
@@ -263,6 +255,11 @@ class Instance:
     def _keep_former(self, identity: Identity, channel: Channel) -> None:
         if self._former is not None:
             self._former[1].link.detach(self._former[1])
+        channel.former = True
+        if self._channel is not None:
+            # Both may be on one LAN, and what goes out on one link come in on the other.
+            channel.own_elsewhere = self._channel.source
+            self._channel.own_elsewhere = channel.source
         self._former = (identity, channel)
 
     def _forget_former_if_done(self) -> None:
@@ -272,6 +269,8 @@ class Instance:
         if former is None or former.identity != self._former[0]:
             self._former[1].link.detach(self._former[1])
             self._former = None
+            if self._channel is not None:
+                self._channel.own_elsewhere = None
 
     def _retire_if_done(self) -> None:
         if self.finished and not self._released:
@@ -285,6 +284,7 @@ class Instance:
                 channel.link.detach(channel)
         self._channel = self._former = self._resolved = None
         self._timers.set(self._deadline, None)
+        self.defence.close()
         self.holding.take_down()
 
     # --- what happens
@@ -293,31 +293,46 @@ class Instance:
         """An advertisement was admitted under one of our channels."""
         self.counters["adverts_received"] += 1
         self._step(Heard(advertisement=advertisement, former=channel is not self._channel), arrived_ns)
+        if advertisement.priority == RELEASE_PRIORITY:
+            return
+        if isinstance(self.state, MasterState):
+            self.defence.other_master(advertisement)
+        if channel.expectation.addresses.isdisjoint(advertisement.addresses):
+            self.defence.other_addresses(advertisement)
 
     def other_version_heard(self, advertisement: Advertisement) -> None:
         """Our VRID is used in the other VRRP version."""
+        if self._is_from_our_master(advertisement):
+            return
+        self.defence.other_version(advertisement)
         self._step(OtherVersionHeard(source=advertisement.source))
 
-    def announced(self, address: IPAddress) -> None:
-        """Another station announced one of our addresses."""
-        self.counters["announcements_seen"] += 1
+    def address_served(self, advertisement: Advertisement) -> None:
+        """Somebody serves our first address in a way that we cannot take part in."""
+        if self._is_from_our_master(advertisement):
+            return
+        self.defence.address_served(advertisement)
+        if self._channel is not None and not self._channel.guarded:
+            self._step(AddressServed(source=advertisement.source))
+
+    def _is_from_our_master(self, advertisement: Advertisement) -> bool:
+        """It is the master that we hear anyhow, and speaks under another identity for those who were not told yet."""
+        master = self.state.master if isinstance(self.state, BackupState) else None
+        if master is None or master.address != advertisement.source:
+            return False
+        return self._loop.now_ns() - master.heard_at_ns < 2 * max(master.interval_ns, advertisement.interval_ns)
+
+    def former_taken(self) -> None:
+        """The VRID of our former identity is another virtual router's now."""
+        self._step(FormerTaken())
+
+    def announced(self, announced: Announced) -> None:
+        """Another station claims one of our addresses."""
+        self.counters["address_claims" if announced.answers else "announcements_seen"] += 1
         if isinstance(self.state, MasterState):
-            self._defend(address)
-        self._step(AnnouncementSeen(address=address))
-
-    def _defend(self, address: IPAddress) -> None:
-        """Somebody else claims an address of ours: say whose it is, at most every 10 s (RFC 5227 section 2.4).
-
-        Not in the first seconds: whom we took over from may not have heard us yet.
-        """
-        now_ns = self._loop.now_ns()
-        if now_ns - self._changed_ns < _SETTLED_AFTER_NS:
-            return
-        if self._defended_ns is not None and now_ns - self._defended_ns < _DEFEND_INTERVAL_NS:
-            return
-        self._defended_ns = now_ns
-        log.warning("another station announces %s; announced again", address, extra={"vip": self.name})
-        self.holding.announce_once()
+            self.defence.claimed(announced)
+        if not announced.answers:
+            self._step(AnnouncementSeen(address=announced.address))
 
     def address_lost(self, ip: IPAddress, ifindex: int, *, expired: bool) -> None:
         """The kernel no longer has an address: it ran out with us stalled, or someone else deleted it."""
@@ -432,9 +447,9 @@ class Instance:
         requests = [will.NetlinkRequest(protocol=will.NETLINK_ROUTE, data=data) for data in removal_requests(held)]
         entries: list[will.Entry] = []
         if self.config is not None and self._channel is not None and held and farewell:
-            interval_ns = self.config.advertisement_interval_ns
             channels = [self._channel] + ([self._former[1]] if self._former is not None else [])
             for channel in channels:
+                interval_ns = channel.interval_ns
                 if channel.identity.version == 3:
                     interval_ns = CENTISECOND
                     entries += channel.will_entries(priority=self.config.priority, interval_ns=interval_ns)
@@ -450,10 +465,8 @@ class Instance:
             why = self._waiting
         log.info("%s → %s, %s", transition.before, transition.after, why, extra={"vip": self.name})
         self.since = time.time()
-        self._changed_ns = self._loop.now_ns()
         self.reason = why
-        if transition.after is not Role.MASTER:
-            self.other_master = None
+        self.defence.role_changed()
         self._services.state_changed(self)
 
     def _say(self, reason: str) -> None:
@@ -465,12 +478,3 @@ class Instance:
         now_ns = self._loop.now_ns()
         self.notes[note] += 1
         self._complaints.add(str(note), f"({source})" if source is not None else "", now_ns)
-        if note is Note.ANOTHER_MASTER and source is not None:
-            self._remember_other_master(source, now_ns)
-
-    def _remember_other_master(self, source: IPAddress, now_ns: int) -> None:
-        known = self.other_master
-        if known is None or known.source != source:
-            known = OtherMaster(source=source, first_ns=now_ns, last_ns=now_ns, since=time.time(), times=0)
-        self.other_master = replace(known, last_ns=now_ns, times=known.times + 1)
-        self._services.state_changed(self)

@@ -93,7 +93,8 @@ class Manifests:
         problems = []
         if len(seen) > _MAX_ENTRIES or len(names) > _MAX_FILES:
             problems.append(f"{self.directory}: too many files; at most {_MAX_FILES} are read")
-            known = [name for name in names if name in self._files]
+            # What is in force stays, wherever it is among all the others.
+            known = [name for name in sorted(self._files) if os.path.lexists(self.directory / name)]
             names = known + [name for name in names if name not in self._files][: _MAX_FILES - len(known)]
         return names, problems
 
@@ -167,7 +168,10 @@ def _read_bounded(directory: Path, name: str, known: tuple[int, ...] | None) -> 
 
     A symlink may only lead to a file inside the directory (as a ConfigMap's do). Non-blocking: a FIFO must not stop us.
     """
-    fd = os.open(directory / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    path = f"{directory}/{name}"  # not a Path: this runs for every file at every look
+    if known is not None and _stamp(os.stat(path)) == known:  # noqa: PTH116
+        return known, None
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -177,9 +181,7 @@ def _read_bounded(directory: Path, name: str, known: tuple[int, ...] | None) -> 
             raise ValueError("a link that leads out of the directory")
         if status.st_size > _MAX_FILE_BYTES:
             raise ValueError(f"larger than {_MAX_FILE_BYTES} bytes")
-        stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        if stamp == known:
-            return stamp, None
+        stamp = _stamp(status)
         data = os.read(fd, _MAX_FILE_BYTES + 1)
     finally:
         os.close(fd)
@@ -187,3 +189,7 @@ def _read_bounded(directory: Path, name: str, known: tuple[int, ...] | None) -> 
         return stamp, data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 text ({error.reason} at byte {error.start})") from error
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

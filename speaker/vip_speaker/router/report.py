@@ -11,16 +11,16 @@ from vip_speaker.router.loop import Loop
 from vip_speaker.router.resolution import base_priority
 from vip_speaker.vrrp.types import SECOND, BackupState, MasterState, Role
 
-# Another master that keeps advertising for this long is a split brain, not the end of an election.
-_SPLIT_BRAIN_AFTER_NS = 3 * SECOND
 # Who is heard counts after a link was listened to for this long (an interval of 1 s, three times).
 LISTEN_NS = 3 * SECOND
 
 
 def state_document(
-    instance: Instance, link: statefile.Link | None, problems: tuple[str, ...]
+    instance: Instance, link: statefile.Link | None, problems: tuple[str, ...], now_ns: int
 ) -> statefile.VirtualIPState:
     """What is to be known of `instance` now; `link` while it is in INIT and has listened long enough."""
+    if instance.holding.problem:
+        problems = (*problems, instance.holding.problem)
     config = instance.config
     master, peer_priority = _master(instance)
     return statefile.VirtualIPState(
@@ -39,8 +39,8 @@ def state_document(
         reason=instance.reason,
         master=master,
         peerPriority=peer_priority,
-        problems=problems + ((instance.holding.problem,) if instance.holding.problem else ()),
-        splitBrain=_split_brain(instance),
+        problems=problems + instance.defence.rivals.problems(now_ns),
+        splitBrain=_split_brain(instance, now_ns),
         link=link or statefile.Link(),
     )
 
@@ -72,11 +72,9 @@ def _master(instance: Instance) -> tuple[str, int | None]:
     return "", None
 
 
-def _split_brain(instance: Instance) -> statefile.SplitBrain | None:
-    other = instance.other_master
-    if instance.role is not Role.MASTER or other is None or other.last_ns - other.first_ns < _SPLIT_BRAIN_AFTER_NS:
-        return None
-    return statefile.SplitBrain(source=str(other.source), since=statefile.timestamp(other.since))
+def _split_brain(instance: Instance, now_ns: int) -> statefile.SplitBrain | None:
+    other = instance.defence.rivals.split_brain(now_ns) if instance.role is Role.MASTER else None
+    return statefile.SplitBrain(source=other.who, since=statefile.timestamp(other.since)) if other else None
 
 
 def metrics_document(

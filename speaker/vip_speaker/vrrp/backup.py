@@ -23,6 +23,7 @@ from vip_speaker.vrrp.types import (
     RELEASE_PRIORITY,
     Action,
     AddressesExpired,
+    AddressServed,
     Advertisement,
     AnnouncementSeen,
     BackupState,
@@ -31,6 +32,7 @@ from vip_speaker.vrrp.types import (
     Event,
     Failed,
     FaultState,
+    FormerTaken,
     Heard,
     InitState,
     Master,
@@ -63,7 +65,11 @@ def step_backup(config: Config, state: BackupState, event: Event, now_ns: int) -
             handover = announced(state.handover, event.address)
             return replace(state, handover=handover), () if handover else (RemoveAddresses(),)
         case OtherVersionHeard():
-            return _other_version(config, state, event, now_ns)
+            return _somebody_serves(config, state, now_ns), (Noted(note=Note.VERSION_MISMATCH, source=event.source),)
+        case AddressServed():
+            return _somebody_serves(config, state, now_ns), (Noted(note=Note.ADDRESS_SERVED, source=event.source),)
+        case FormerTaken():
+            return replace(state, former=None), ()
         case Reconfigured():
             return reconfigured_backup(config, state, event.previous, now_ns)
         case Failed():
@@ -83,7 +89,7 @@ def _heard(config: Config, state: BackupState, event: Heard, now_ns: int) -> Ste
     if event.former:
         if state.former is None:
             return state, ()
-        state = replace(state, former=heard_former(config, state.former, now_ns))
+        state = replace(state, former=heard_former(state.former, advertisement, now_ns))
     if advertisement.priority == RELEASE_PRIORITY:
         return _released(config, state, advertisement, now_ns), ()
     notes = notes_on(config, advertisement, former=event.former)
@@ -167,12 +173,12 @@ def _reason(state: BackupState, preempted: Master | None, now_ns: int) -> Transi
     )
 
 
-def _other_version(config: Config, state: BackupState, event: OtherVersionHeard, now_ns: int) -> Step:
-    """Whoever was never MASTER stays BACKUP while the other version is spoken: somebody serves."""
-    if not state.was_master:
-        full_ns = now_ns + own_master_down_interval_ns(config)
-        state = replace(state, master_down_at_ns=max(state.master_down_at_ns, full_ns))
-    return state, (Noted(note=Note.VERSION_MISMATCH, source=event.source),)
+def _somebody_serves(config: Config, state: BackupState, now_ns: int) -> BackupState:
+    """Whoever was never MASTER stays BACKUP while our addresses are served in a way that we cannot take part in."""
+    if state.was_master:
+        return state
+    full_ns = now_ns + own_master_down_interval_ns(config)
+    return replace(state, master_down_at_ns=max(state.master_down_at_ns, full_ns))
 
 
 def _leave(state: BackupState, successor: State, after: Role, cause: Cause) -> Step:

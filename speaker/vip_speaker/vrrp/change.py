@@ -3,15 +3,15 @@
 Who does what: the shell calls step() with the new configuration and Reconfigured(previous). It takes addresses that are
 configured no more off the link itself, and listens under the former identity as long as the state has one; everything
 else is an action. Local fields apply at once. A changed identity (VRID, version, channel, v2 interval) is switched in
-place: a MASTER says one last advertisement under the old one and one under the new, and re-adds and announces its
-addresses, because they may be on another link or MAC now.
+place: a MASTER says one advertisement under the old one and one under the new, re-adds and announces its addresses,
+because they may be on another link or MAC now, and speaks under both for ten minutes: nobody says when all are told.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from vip_speaker.vrrp.entry import Step, advertise, former_of, narrowed
+from vip_speaker.vrrp.entry import Step, advertise, everywhere, former_of, narrowed, spoken_former
 from vip_speaker.vrrp.planned import offer, resume
 from vip_speaker.vrrp.timing import SQUEEZE_NS, own_master_down_interval_ns, skew_time_ns
 from vip_speaker.vrrp.types import (
@@ -36,7 +36,8 @@ def reconfigured_backup(config: Config, state: BackupState, previous: Config, no
         # The master may have switched before us, and its last interval under the new identity be all we missed.
         full_ns = now_ns + own_master_down_interval_ns(config)
         later_ns = state.master_down_at_ns if state.released_by else max(state.master_down_at_ns, full_ns)
-        state = replace(state, former=former_of(previous, now_ns), master_down_at_ns=later_ns)
+        former = former_of(previous, now_ns, heard_interval_ns=state.master_adver_interval_ns)
+        state = replace(state, former=former, master_down_at_ns=later_ns)
     if state.handover is not None and config.addresses != previous.addresses:
         handover = narrowed(state.handover, config)
         return replace(state, handover=handover), () if handover else (RemoveAddresses(),)
@@ -72,19 +73,20 @@ def reconfigured_master(config: Config, state: MasterState, previous: Config, no
     actions: tuple[Action, ...] = ()
     # A demotion is told by the asking alone: a lower priority that is heard before it would not be accepted.
     said = advertise(config, priority=max(config.priority, previous.priority))
+    everybody_told = everywhere(said, state.former)
     if config.identity != previous.identity:
         state = replace(
             state,
             advert_at_ns=now_ns + config.advertisement_interval_ns,
             squeeze=None,
-            former=former_of(previous, now_ns),
+            former=spoken_former(former_of(previous, now_ns), now_ns),
         )
         actions = (advertise(previous), AddAddresses(), said, Announce(takeover=False))
     elif config.addresses != previous.addresses:
-        actions = (AddAddresses(), said, Announce(takeover=False))
+        actions = (AddAddresses(), *everybody_told, Announce(takeover=False))
     elif config.priority > previous.priority:
         # At once: a BACKUP whose priority lies between would otherwise take over before the next slot.
-        actions = (said,)
+        actions = everybody_told
     # A shorter interval counts from now; a longer one from the next slot, which the peers still expect.
     if state.squeeze is None:
         next_ns = min(state.advert_at_ns, now_ns + config.advertisement_interval_ns)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vip_speaker.vrrp.timing import (
+    FORMER_SPOKEN_NS,
     HANDOVER_BASE_NS,
     HANDOVER_PER_ADDRESS_NS,
     SUCCESSOR_MARGIN_NS,
@@ -67,11 +68,7 @@ def everywhere(sent: SendAdvertisement, former: FormerIdentity | None) -> tuple[
     """`sent`, and once more under the former identity: what peers must hear that do not know of the change yet."""
     if former is None:
         return (sent,)
-    return sent, replace(
-        sent,
-        identity=former.identity,
-        interval_ns=former.identity.advertisement_interval_ns or sent.interval_ns,
-    )
+    return sent, replace(sent, identity=former.identity, interval_ns=former.interval_ns)
 
 
 def enter_backup(
@@ -121,7 +118,7 @@ def enter_master(config: Config, now_ns: int, *, former: FormerIdentity | None =
     return MasterState(
         advert_at_ns=now_ns + config.advertisement_interval_ns,
         bucket=full_bucket(now_ns),
-        former=former,
+        former=spoken_former(former, now_ns),
         last_sent_interval_ns=config.advertisement_interval_ns,
     )
 
@@ -162,7 +159,7 @@ def listen(config: Config, now_ns: int, *, cause: Cause, former: FormerIdentity 
 def lose_to(config: Config, event: Heard, now_ns: int, *, former: FormerIdentity | None) -> BackupState:
     """BACKUP under the sender of `event`, for a master that still holds the addresses: a handover begins (SM-37)."""
     if former is not None and event.former:
-        former = heard_former(config, former, now_ns)
+        former = heard_former(former, event.advertisement, now_ns)
     fresh = enter_backup(config, now_ns, was_master=True, former=former)
     backup = accept(config, fresh, event.advertisement, now_ns, former=event.former)
     return replace(backup, handover=hand_over(config, now_ns, successor=event.advertisement.source))
@@ -186,26 +183,33 @@ def narrowed(handover: Handover, config: Config) -> Handover | None:
     return replace(handover, unannounced=unannounced) if unannounced else None
 
 
-def former_of(previous: Config, now_ns: int) -> FormerIdentity:
+def former_of(previous: Config, now_ns: int, *, heard_interval_ns: int = 0) -> FormerIdentity:
     """The identity of `previous`, remembered until a peer that was not told of the change would have spoken under it.
 
     That is the master-down interval of the lowest priority: a silent BACKUP of it, counted from our last advertisement,
-    and the margin.
+    and the margin. `heard_interval_ns`: a master under it may be slower than we were (version 3).
     """
-    return FormerIdentity(identity=previous.identity, forget_at_ns=now_ns + former_silence_ns(previous))
+    interval_ns = previous.advertisement_interval_ns
+    silence_ns = former_silence_ns(previous.identity, max(interval_ns, heard_interval_ns))
+    return FormerIdentity(identity=previous.identity, interval_ns=interval_ns, forget_at_ns=now_ns + silence_ns)
 
 
-def former_silence_ns(config: Config, identity: Identity | None = None) -> int:
+def former_silence_ns(identity: Identity, interval_ns: int) -> int:
     """Silence after which nobody is left under an identity: three intervals, the longest skew, a fifth of a second."""
-    identity = identity or config.identity
-    interval_ns = identity.advertisement_interval_ns or config.advertisement_interval_ns
-    longest_ns = longest_skew_ns(version=identity.version, interval_ns=interval_ns)
-    return 3 * interval_ns + longest_ns + SUCCESSOR_MARGIN_NS
+    return 3 * interval_ns + longest_skew_ns(version=identity.version, interval_ns=interval_ns) + SUCCESSOR_MARGIN_NS
 
 
-def heard_former(config: Config, former: FormerIdentity, now_ns: int) -> FormerIdentity:
-    """Somebody still speaks under the former identity: keep listening."""
-    return replace(former, forget_at_ns=now_ns + former_silence_ns(config, former.identity))
+def heard_former(former: FormerIdentity, advertisement: Advertisement, now_ns: int) -> FormerIdentity:
+    """Somebody still speaks under the former identity: keep listening, at least until it was silent for long enough."""
+    silence_ns = former_silence_ns(former.identity, max(former.interval_ns, advertisement.interval_ns))
+    return replace(former, forget_at_ns=max(former.forget_at_ns, now_ns + silence_ns))
+
+
+def spoken_former(former: FormerIdentity | None, now_ns: int) -> FormerIdentity | None:
+    """The former identity of a master that has just spoken under it, or was told that it is needed: the full time."""
+    if former is None:
+        return None
+    return replace(former, forget_at_ns=now_ns + FORMER_SPOKEN_NS, advert_at_ns=now_ns + former.interval_ns)
 
 
 def forget_former(former: FormerIdentity | None, now_ns: int) -> FormerIdentity | None:

@@ -65,7 +65,9 @@ def deadline(state: State) -> int | None:
             return min(instants)
         case MasterState():
             former = state.former
-            return state.advert_at_ns if former is None else min(state.advert_at_ns, former.forget_at_ns)
+            if former is None:
+                return state.advert_at_ns
+            return min(state.advert_at_ns, former.advert_at_ns, former.forget_at_ns)
         case LeavingState():
             return state.until_ns if state.handover is None else state.handover.until_ns
         case YieldingState():

@@ -19,15 +19,23 @@ from vip_speaker.vrrp.entry import (
     listen,
     lose_to,
     notes_on,
+    spoken_former,
 )
 from vip_speaker.vrrp.planned import leave
-from vip_speaker.vrrp.timing import SQUEEZE_END_NS, next_grid_instant_ns, own_master_down_interval_ns, take_token
+from vip_speaker.vrrp.timing import (
+    SQUEEZE_END_NS,
+    master_down_interval_ns,
+    next_grid_instant_ns,
+    own_master_down_interval_ns,
+    take_token,
+)
 from vip_speaker.vrrp.types import (
     CENTISECOND,
     LOWEST_PRIORITY,
     RELEASE_PRIORITY,
     Action,
     AddressesExpired,
+    AddressServed,
     Advertisement,
     AnnouncementSeen,
     Cause,
@@ -35,6 +43,8 @@ from vip_speaker.vrrp.types import (
     Event,
     Failed,
     FaultState,
+    FormerIdentity,
+    FormerTaken,
     Heard,
     Identity,
     MasterState,
@@ -45,6 +55,7 @@ from vip_speaker.vrrp.types import (
     Recovered,
     RemoveAddresses,
     Role,
+    SendAdvertisement,
     Shutdown,
     Silence,
     Squeeze,
@@ -64,6 +75,10 @@ def step_master(config: Config, state: MasterState, event: Event, now_ns: int) -
             return _tick(config, state, now_ns)
         case OtherVersionHeard():
             return state, (Noted(note=Note.VERSION_MISMATCH, source=event.source),)
+        case AddressServed():
+            return state, (Noted(note=Note.ADDRESS_SERVED, source=event.source),)
+        case FormerTaken():
+            return replace(state, former=None), ()
         case Reconfigured():
             return reconfigured_master(config, state, event.previous, now_ns)
         case Failed():
@@ -87,11 +102,13 @@ def _tick(config: Config, state: MasterState, now_ns: int) -> Step:
     if state.former is not None:
         state = replace(state, former=forget_former(state.former, now_ns))
     late_ns = now_ns - state.advert_at_ns
-    if late_ns < 0:
-        return state, ()
-    if late_ns > own_master_down_interval_ns(config):
+    if late_ns > own_master_down_interval_ns(config) or _silent_too_long(config, state.former, now_ns):
         # Somebody else may be master by now: hear who, before claiming anything.
         return listen(config, now_ns, cause=Cause.STALLED, former=state.former)
+    former, former_sent = _tick_former(config, state.former, now_ns)
+    state = replace(state, former=former)
+    if late_ns < 0:
+        return state, former_sent
     squeeze = state.squeeze
     if squeeze is not None and now_ns >= squeeze.until_ns + SQUEEZE_END_NS:
         squeeze = None
@@ -104,7 +121,27 @@ def _tick(config: Config, state: MasterState, now_ns: int) -> Step:
         squeeze=squeeze,
         last_sent_interval_ns=interval_ns,
     )
-    return state, (advertise(config, interval_ns=interval_ns), *noted)
+    return state, (advertise(config, interval_ns=interval_ns), *former_sent, *noted)
+
+
+def _silent_too_long(config: Config, former: FormerIdentity | None, now_ns: int) -> bool:
+    """Whether one of our priority that was not told of the change may have taken us for dead."""
+    if former is None:
+        return False
+    version, interval_ns = former.identity.version, former.interval_ns
+    down_ns = master_down_interval_ns(version=version, priority=config.priority, interval_ns=interval_ns)
+    return now_ns - former.advert_at_ns > down_ns
+
+
+def _tick_former(
+    config: Config, former: FormerIdentity | None, now_ns: int
+) -> tuple[FormerIdentity | None, tuple[SendAdvertisement, ...]]:
+    """The grid of the former identity: its own, because who was not told waits by the interval from before."""
+    if former is None or now_ns < former.advert_at_ns:
+        return former, ()
+    at_ns = next_grid_instant_ns(former.advert_at_ns, interval_ns=former.interval_ns, now_ns=now_ns)
+    sent = advertise(config, identity=former.identity, interval_ns=former.interval_ns)
+    return replace(former, advert_at_ns=at_ns), (sent,)
 
 
 def _interval_said_ns(config: Config, squeeze: Squeeze | None, now_ns: int) -> int:
@@ -118,7 +155,7 @@ def _heard(config: Config, state: MasterState, event: Heard, now_ns: int) -> Ste
     if event.former:
         if state.former is None:
             return state, ()
-        state = replace(state, former=heard_former(config, state.former, now_ns))
+        state = replace(state, former=spoken_former(heard_former(state.former, advertisement, now_ns), now_ns))
     if advertisement.priority == RELEASE_PRIORITY:
         return _reply(config, state, event, now_ns)
     notes = notes_on(config, advertisement, former=event.former)

@@ -30,6 +30,7 @@ from vip_speaker.vrrp.types import (
     RELEASE_PRIORITY,
     AddAddresses,
     AddressesExpired,
+    AddressServed,
     Announce,
     AnnouncementSeen,
     Cause,
@@ -38,6 +39,7 @@ from vip_speaker.vrrp.types import (
     Failed,
     FaultState,
     FormerIdentity,
+    FormerTaken,
     Handover,
     Heard,
     InitState,
@@ -136,7 +138,9 @@ def step_leaving(config: Config, state: LeavingState, event: Event, now_ns: int)
             return _gone(Cause.FAILED)
         case AddressesExpired():
             return _gone(Cause.ADDRESSES_EXPIRED)
-        case OtherVersionHeard() | Recovered():
+        case FormerTaken():
+            return replace(state, former=None), ()
+        case OtherVersionHeard() | AddressServed() | Recovered():
             return state, ()
         case _:
             assert_never(event)
@@ -186,6 +190,10 @@ def step_yielding(config: Config, state: YieldingState, event: Event, now_ns: in
             return _tick_yielding(config, state, now_ns)
         case OtherVersionHeard():
             return state, (Noted(note=Note.VERSION_MISMATCH, source=event.source),)
+        case AddressServed():
+            return state, (Noted(note=Note.ADDRESS_SERVED, source=event.source),)
+        case FormerTaken():
+            return replace(state, former=None), ()
         case Failed():
             return FaultState(reason=event.reason), (
                 StopAnnouncing(),

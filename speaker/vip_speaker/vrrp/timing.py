@@ -26,6 +26,10 @@ SQUEEZE_END_NS = 20 * MS
 # On top of the longest skew of any peer: its scheduling, the wire, and ours.
 SUCCESSOR_MARGIN_NS = 200 * MS
 
+# How long a master goes on to speak under the identity before a change: a node may learn of it late (its API server
+# is not to be reached), and nobody says when all have. Bounded, because the VRID may be meant for somebody else.
+FORMER_SPOKEN_NS = 600 * SECOND
+
 
 def skew_time_ns(*, version: int, priority: int, interval_ns: int) -> int:
     """Skew_Time: of the interval in version 3, of one second in version 2."""

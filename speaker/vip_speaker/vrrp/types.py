@@ -94,10 +94,15 @@ class Handover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormerIdentity:
-    """The identity before a change, still listened under until nothing was heard under it up to `forget_at_ns`."""
+    """The identity before a change, still listened under until nothing was heard under it up to `forget_at_ns`.
+
+    A MASTER speaks under it as well, every `interval_ns`, next at `advert_at_ns`: for peers that were not told yet.
+    """
 
     identity: Identity
+    interval_ns: int
     forget_at_ns: int
+    advert_at_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +237,18 @@ class OtherVersionHeard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddressServed:
+    """An advertisement that is not for us (another VRID, password, interval, transport) names our first address."""
+
+    source: IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormerTaken:
+    """The VRID of the former identity is that of another virtual router by now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnnouncementSeen:
     """Another station announced `address` (gratuitous ARP, unsolicited NA)."""
 
@@ -268,6 +285,8 @@ Event = (
     | Tick
     | Heard
     | OtherVersionHeard
+    | AddressServed
+    | FormerTaken
     | AnnouncementSeen
     | Reconfigured
     | Failed
@@ -361,6 +380,7 @@ class Note(StrEnum):
     EQUAL_PRIORITY = "another router has our priority"
     INTERVAL_DIFFERS = "the interval differs"
     VERSION_MISMATCH = "the other VRRP version is spoken"
+    ADDRESS_SERVED = "another virtual router serves the address"
     REPLY_SUPPRESSED = "a reply was held back"
     ADVERT_LATE = "an advertisement was late"
 

@@ -35,6 +35,7 @@ try:
     from scapy.layers.inet import IP, checksum, in4_chksum
     from scapy.layers.inet6 import (
         ICMPv6ND_NA,
+        ICMPv6ND_NS,
         ICMPv6NDOptDstLLAddr,
         IPv6,
         in6_chksum,
@@ -58,6 +59,7 @@ __all__ = [
     "Ether",
     "ICMPv6NDOptDstLLAddr",
     "ICMPv6ND_NA",
+    "ICMPv6ND_NS",
     "IPv6",
     "VRRPv3",
     "checksum",

@@ -9,7 +9,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 from vip_speaker.vrrp.types import IPAddress
-from vip_speaker.wire.layers import ARP, Ether, ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6, in6_chksum
+from vip_speaker.wire.layers import ARP, Ether, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6, in6_chksum
 
 ETHERNET_HEADER = 14
 BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
@@ -18,6 +18,7 @@ ALL_NODES_MAC = "33:33:00:00:00:01"
 PROTOCOL_ICMPV6 = 58
 HOP_LIMIT = 255
 REQUEST, REPLY = 1, 2
+UNSPECIFIED = "0.0.0.0"  # noqa: S104 nothing is bound to it
 # Longer than any announcement: Ethernet, IPv6, a neighbour advertisement and some options.
 MAX_ANNOUNCEMENT = 256
 
@@ -28,10 +29,11 @@ MAX_REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
-    """Somebody says that `address` is at `mac` (lower case, with colons)."""
+    """Somebody says that `address` is at `mac` (lower case, with colons), or `answers` the question who has it."""
 
     address: IPAddress
     mac: str
+    answers: bool = False
 
 
 @lru_cache(maxsize=MAX_REMEMBERED)
@@ -56,6 +58,20 @@ def unsolicited_advertisement(address: IPv6Address, mac: str, *, router: bool) -
     return bytes(Ether(src=mac, dst=ALL_NODES_MAC) / header / message)
 
 
+@lru_cache(maxsize=MAX_REMEMBERED)
+def duplicate_question(address: IPAddress, mac: str) -> bytes:
+    """Who else has `address`: an ARP probe (RFC 5227 section 2.1.1), or the solicitation of duplicate address detection
+    (RFC 4862 section 5.4.2).
+    """
+    if isinstance(address, IPv4Address):
+        arp = ARP(op=REQUEST, hwsrc=mac, psrc=UNSPECIFIED, hwdst="00:00:00:00:00:00", pdst=str(address))
+        return bytes(Ether(src=mac, dst=BROADCAST_MAC) / arp)
+    last = address.packed[13:]
+    group = IPv6Address(IPv6Address("ff02::1:ff00:0").packed[:13] + last)
+    header = IPv6(src="::", dst=str(group), hlim=HOP_LIMIT, nh=PROTOCOL_ICMPV6)
+    return bytes(Ether(src=mac, dst=f"33:33:ff:{last.hex(':')}") / header / ICMPv6ND_NS(tgt=str(address)))
+
+
 def decode_announcement(frame: bytes) -> Announced | None:
     """What an Ethernet frame announces; None if it is anything else than a sound announcement. Never raises."""
     if len(frame) > MAX_ANNOUNCEMENT:
@@ -72,12 +88,15 @@ def decode_announcement(frame: bytes) -> Announced | None:
 
 
 def _from_arp(arp: ARP) -> Announced | None:
-    """Gratuitous: sender and target address are the same, whether it calls itself request or reply."""
+    """Gratuitous: sender and target address are the same, whether it calls itself request or reply. Or a reply to who
+    has no address itself, which is how we ask.
+    """
     if (arp.hwtype, arp.ptype, arp.hwlen, arp.plen) != (1, 0x0800, 6, 4) or arp.op not in (REQUEST, REPLY):
         return None
-    if arp.psrc != arp.pdst or not _is_station(arp.hwsrc):
+    answers = arp.op == REPLY and arp.pdst == UNSPECIFIED
+    if (arp.psrc != arp.pdst and not answers) or not _is_station(arp.hwsrc):
         return None
-    return Announced(address=IPv4Address(arp.psrc), mac=arp.hwsrc)
+    return Announced(address=IPv4Address(arp.psrc), mac=arp.hwsrc, answers=answers)
 
 
 def _from_advertisement(header: IPv6, packet: bytes) -> Announced | None:

@@ -236,3 +236,15 @@ def test_the_budget_holds_and_nothing_is_forgotten(starts, refresh_s):
     for at in times:
         within = sum(at <= other < at + SECOND for other in times)
         assert within <= 1000 + BURST + free
+
+
+def test_what_waits_goes_after_everything_else_and_holds_up_nothing():
+    announcer = Announcer()
+    question, frame = arp("who"), arp("a")
+    announcer.start(
+        "web?", [question], repeat=1, delay_ns=0, refresh_ns=60 * SECOND, takeover=False, now_ns=0, wait_ns=4 * SECOND
+    )
+    start(announcer, [frame])
+    sent = run(announcer, until=65 * SECOND)
+    assert times_ms(sent, frame) == [0] * 5 + [5000] * 5
+    assert times_ms(sent, question) == [4000, 64000]

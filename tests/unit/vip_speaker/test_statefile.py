@@ -157,6 +157,25 @@ def test_a_hostile_directory(directory):
     }
 
 
+def test_who_knows_a_name_finds_it_among_however_many(directory):
+    for number in range(MAXIMUM_FILES + 500):
+        (directory.path / f"junk{number}").touch()
+    names = [f"web{number}" for number in range(20)]
+    for name in names:
+        directory.write(VirtualIPState(name=name, state="MASTER"))
+    assert set(directory.look(wanted=[*names, "not-there"]).states) == set(names)
+
+
+@pytest.mark.parametrize("name", ["web.vip.json", "web.vip.json.new"])
+def test_a_directory_in_the_way_of_the_writer_is_put_aside(directory, name):
+    (directory.path / name).mkdir()
+    (directory.path / name / "not empty").touch()
+    for state in ("BACKUP", "MASTER"):
+        directory.write(VirtualIPState(name="web", state=state))
+        assert [one.state for one in directory.read_all()] == [state]
+    assert len(list(directory.path.glob(".web.vip.json*"))) == 1
+
+
 def test_the_number_of_entries_is_bounded(directory):
     for number in range(MAXIMUM_FILES + 50):
         (directory.path / f"x{number}.vip.json").touch()

@@ -1,5 +1,8 @@
 """What is reported, when it is written, and when nothing is."""
 
+import os
+import time
+
 import pytest
 from vip_speaker.agent.report import entry, field_manager
 from vip_speaker.agent.reporter import Reporter
@@ -179,6 +182,36 @@ def test_a_router_that_says_nothing_is_reported_after_a_while(tmp_path):
     assert len(bench.report(state())) == 1
 
 
+@pytest.mark.parametrize(
+    ("trap", "said"),
+    [
+        (os.mkfifo, "is not a regular file"),
+        (os.mkdir, "is not a regular file"),
+        (lambda path: path.symlink_to("/etc/passwd"), "is a symbolic link"),
+        (lambda path: path.touch() or os.truncate(path, 1 << 30), "has more than"),
+    ],
+    ids=["FIFO", "directory", "symlink", "sparse"],
+)
+def test_a_trap_in_place_of_a_document_is_told_to_the_api(tmp_path, trap, said):
+    bench = Bench(tmp_path, assigned())
+    trap(tmp_path / f"{state().name}.vip.json")
+    began = time.monotonic()
+    assert bench.reporter._look() == {}
+    assert time.monotonic() - began < 5
+    assert bench.report() == []
+    bench.now += 2.1
+    (status,) = bench.report()
+    assert said in status["nodes"][0]["reason"]
+
+
+def test_the_router_is_heard_among_however_many_files(tmp_path):
+    for number in range(10_000):
+        (tmp_path / f"junk{number}").touch()
+    bench = Bench(tmp_path, assigned())
+    bench.directory.write(state("MASTER"))
+    assert bench.reporter._look() == {state().name: state("MASTER")}
+
+
 def test_at_the_end_of_the_pod_silence_is_reported_at_once(tmp_path):
     bench = Bench(tmp_path, assigned())
     bench.report(state("MASTER"))
@@ -307,3 +340,24 @@ def test_many_changes_are_written_in_batches_with_the_masters_first(tmp_path):
         batches.append([status["nodes"][0]["state"] for status in written])
     assert batches[0].count("MASTER") == 4
     assert [len(batch) for batch in batches] == [16, 16, 8]
+
+
+def test_the_first_report_of_one_that_waits_for_its_virtual_router_id_is_what_it_heard(tmp_path):
+    bench = Bench(tmp_path, assigned(vrid=None))
+    listening = state("INIT", virtualRouterID=0)
+    assert bench.report(listening) == []
+    bench.now += 3
+    assert bench.report(listening) == []
+    (status,) = bench.report(state("INIT", virtualRouterID=0, link=Link(subnets=("192.168.137.0/24",))))
+    assert status["nodes"][0]["link"] == {"subnets": ["192.168.137.0/24"], "heard": []}
+
+
+def test_one_that_never_heard_anything_is_reported_all_the_same(tmp_path):
+    bench = Bench(tmp_path, assigned(vrid=None))
+    listening = state("INIT", virtualRouterID=0)
+    assert bench.report(listening) == []
+    bench.now += 5
+    assert len(bench.report(listening)) == 1
+    assert bench.report(listening) == []
+    fault = state("FAULT", virtualRouterID=0, reason="eth0 is down")
+    assert len(Bench(tmp_path, assigned(vrid=None)).report(fault)) == 1

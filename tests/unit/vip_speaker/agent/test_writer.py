@@ -1,5 +1,6 @@
 """Which documents the router is given, and how they come to it."""
 
+import errno
 import json
 import os
 import stat
@@ -194,14 +195,20 @@ def test_a_hostile_directory_neither_blocks_nor_misleads(tmp_path, trap):
             path.write_text("[" * 100_000)
     bench = Bench(path.parent, assigned())
     assert bench.directory.read_all() == {}
-    if trap != "directory":
-        assert list(bench.synchronise()) == ["web"]
-        assert secret.read_text() == '{"stolen": true}'
+    assert list(bench.synchronise()) == ["web"]
+    assert secret.read_text() == '{"stolen": true}'
 
 
-def test_a_file_that_cannot_be_written_holds_up_no_other(tmp_path):
-    (tmp_path / "a.json").mkdir()
+def test_a_file_that_cannot_be_written_holds_up_no_other(tmp_path, monkeypatch):
     bench = Bench(tmp_path, assigned("a"), assigned("b"))
+    write = bench.directory.write
+
+    def refuse(name, document):
+        if name == "a":
+            raise OSError(errno.ENOSPC, "No space left on device", "a.json")
+        write(name, document)
+
+    monkeypatch.setattr(bench.directory, "write", refuse)
     assert "a.json" in bench.writer.synchronise()
     assert sorted(bench.directory.read_all()) == ["b"]
 
@@ -321,9 +328,9 @@ def test_an_agent_that_starts_in_an_outage_marks_what_it_finds_and_takes_nothing
 class CountedDirectory(DesiredDirectory):
     looks = 0
 
-    def read_all(self):
+    def read_all(self, wanted=()):
         self.looks += 1
-        return super().read_all()
+        return super().read_all(wanted)
 
 
 def test_an_object_that_changes_costs_its_own_file_and_no_look_at_the_others(tmp_path, monkeypatch):
@@ -345,11 +352,21 @@ def test_an_object_that_changes_costs_its_own_file_and_no_look_at_the_others(tmp
     assert is_deleted(bench.directory.read_all()["vip8"])
 
 
+class FullDirectory(DesiredDirectory):
+    full = True
+
+    def write(self, name, document):
+        if self.full and name == "a":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().write(name, document)
+
+
 def test_a_write_that_failed_is_tried_again_with_the_next_change_anywhere(tmp_path):
-    (tmp_path / "a.json").mkdir()
     bench = Bench(tmp_path, assigned("a"), assigned("b"))
-    assert bench.writer.synchronise()
+    bench.writer._directory = directory = FullDirectory(tmp_path)
+    assert "No space left" in bench.writer.synchronise()
+    assert sorted(bench.directory.read_all()) == ["b"]
     assert bench.writer.synchronise(thoroughly=False)
-    (tmp_path / "a.json").rmdir()
+    directory.full = False
     assert not bench.writer.synchronise(thoroughly=False)
     assert sorted(bench.directory.read_all()) == ["a", "b"]

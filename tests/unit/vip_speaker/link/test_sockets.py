@@ -400,6 +400,16 @@ def test_announcements_of_watched_addresses(here, there):
         assert announced(receiver, sender, arp, na) == []
 
 
+def test_answers_to_a_question_who_else_has_an_address(here, there):
+    """To us alone, and to nobody's address."""
+    head = gratuitous_arp(VIP4, MAC)[12:20] + b"\x00\x02" + gratuitous_arp(VIP4, MAC)[22:32]
+    answer = bytes.fromhex((here.mac() + there.mac()).replace(":", "")) + head + bytes(10)
+    other = answer[:28] + ip_address("10.9.0.77").packed + answer[32:]
+    with opened(AnnouncementSocket, here) as receiver, raw(there) as sender:
+        receiver.watch({VIP4, VIP6, LAST})
+        assert announced(receiver, sender, other, answer) == [Announced(address=VIP4, mac=MAC, answers=True)]
+
+
 def test_nothing_is_heard_while_nothing_is_watched(here, there):
     arp = gratuitous_arp(VIP4, MAC)
     with opened(AnnouncementSocket, here) as receiver, raw(there) as sender:

@@ -148,6 +148,23 @@ def test_a_hostile_entry_stops_nothing(manifests, tmp_path, kind):
     assert snapshot.manifests["web"].problems
 
 
+def test_however_many_files_there_are_those_known_stay(manifests, tmp_path):
+    """More than are looked at, so that not all that are known are among those seen."""
+    names = [f"web{number}" for number in range(100)]
+    for number, name in enumerate(names):
+        (tmp_path / f"{name}.yaml").write_text(document(name, vrid=number + 1, address=f"10.0.0.{number + 1}"))
+    load(manifests)
+    for number in range(6000):
+        (tmp_path / f"junk{number}").touch()
+    for at_ms in (0, 100, 400):
+        snapshot = load(manifests, at_ms)
+        assert sorted(snapshot.manifests) == sorted(names)
+        assert any("too many files" in problem for problem in snapshot.problems)
+    (tmp_path / "web7.yaml").unlink()
+    load(manifests, 500)
+    assert sorted(load(manifests, 1000).manifests) == sorted({*names} - {"web7"})
+
+
 def test_too_many_files_are_said_and_those_known_stay(manifests, tmp_path):
     (tmp_path / "zz.yaml").write_text(document())
     load(manifests)

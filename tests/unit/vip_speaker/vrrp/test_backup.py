@@ -8,11 +8,13 @@ from vip_speaker.vrrp.types import (
     SECOND,
     AddAddresses,
     AddressesExpired,
+    AddressServed,
     Announce,
     AnnouncementSeen,
     Cause,
     Failed,
     FaultState,
+    FormerTaken,
     Handover,
     InitState,
     Master,
@@ -29,7 +31,7 @@ from vip_speaker.vrrp.types import (
     Unsilence,
 )
 
-from tests.election import HIGHER_ADDRESS, LOWER_ADDRESS, VIPS, backup, config_of, master
+from tests.election import HIGHER_ADDRESS, LOWER_ADDRESS, OTHER_V3, VIPS, backup, config_of, master
 
 DOWN_NS = 3_609_375_000  # priority 100 at one second
 SKEW_NS = 609_375_000
@@ -338,33 +340,57 @@ def test_leaving_backup_sends_nothing(event, state, after, cause):
     assert router.state == state
 
 
-# --- the other version ---
+# --- served in a way that we cannot take part in ---
+
+SERVED = [
+    (OtherVersionHeard(source=HIGHER_ADDRESS), Note.VERSION_MISMATCH),
+    (AddressServed(source=HIGHER_ADDRESS), Note.ADDRESS_SERVED),
+]
 
 
-def test_who_was_never_master_waits_while_the_other_version_is_spoken():
+@pytest.mark.parametrize(("event", "note"), SERVED)
+def test_who_was_never_master_waits_while_somebody_serves(event, note):
     router = backup()
     for _ in range(10):
-        assert router.after(SECOND).do(OtherVersionHeard(source=HIGHER_ADDRESS)) == (
-            Noted(note=Note.VERSION_MISMATCH, source=HIGHER_ADDRESS),
-        )
+        assert router.after(SECOND).do(event) == (Noted(note=note, source=HIGHER_ADDRESS),)
         assert router.backup.master_down_at_ns == router.now_ns + DOWN_NS
     router.tick_when_due()
     assert router.transition.after is Role.MASTER
 
 
-def test_who_was_master_does_not_wait():
+@pytest.mark.parametrize(("event", "note"), SERVED)
+def test_who_was_master_does_not_wait(event, note):
     router = lost()
     due_ns = router.backup.master_down_at_ns
-    router.after(SECOND).do(OtherVersionHeard(source=HIGHER_ADDRESS))
+    assert router.after(SECOND).do(event) == (Noted(note=note, source=HIGHER_ADDRESS),)
     assert router.backup.master_down_at_ns == due_ns
 
 
-def test_the_other_version_shortens_no_timer():
+@pytest.mark.parametrize(("event", "note"), SERVED)
+def test_who_serves_shortens_no_timer(event, note):
     router = backup()
     router.hear(200, interval_ns=10 * SECOND)
     due_ns = router.backup.master_down_at_ns
-    router.do(OtherVersionHeard(source=HIGHER_ADDRESS))
+    router.do(event)
     assert router.backup.master_down_at_ns == due_ns
+
+
+def test_a_former_identity_whose_vrid_is_taken_is_not_listened_under():
+    router = backup()
+    router.become(identity=OTHER_V3)
+    assert router.do(FormerTaken()) == ()
+    assert router.backup.former is None
+
+
+def test_a_slower_master_of_the_former_identity_is_waited_for():
+    """In version 3 a master may be slower than we were told to be."""
+    router = backup(config_of(advertisement_interval_ns=100 * MS))
+    router.hear(200, interval_ns=10 * SECOND)
+    router.become(identity=OTHER_V3)
+    for _ in range(3):
+        router.after(9_999 * MS).tick()
+        assert router.hear(200, interval_ns=10 * SECOND, former=True) == ()
+        assert router.backup.former is not None
 
 
 @pytest.mark.parametrize("event", [Startup(), Recovered()], ids=repr)

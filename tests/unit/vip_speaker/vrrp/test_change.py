@@ -10,17 +10,15 @@ from vip_speaker.vrrp.types import (
     AddAddresses,
     Announce,
     AnnouncementSeen,
-    Identity,
     MasterState,
     RemoveAddresses,
     SendAdvertisement,
     Squeeze,
 )
 
-from tests.election import HIGHER_ADDRESS, OTHER_V3, V2, V3, VIPS, Router, backup, config_of, master
+from tests.election import HIGHER_ADDRESS, OTHER_V3, V2, V2_SLOW, V3, VIPS, Router, backup, config_of, master
 
 DOWN_NS = 3_609_375_000
-V2_SLOW = Identity(version=2, vrid=7, advertisement_interval_ns=5 * SECOND)
 NEW_VIP = IPv4Address("10.0.0.102")
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from vip_speaker.vrrp.timing import REPLY_BURST, REPLY_PERIOD_NS
 from vip_speaker.vrrp.types import (
@@ -7,11 +9,14 @@ from vip_speaker.vrrp.types import (
     MS,
     SECOND,
     AddressesExpired,
+    AddressServed,
     AnnouncementSeen,
     BackupState,
     Cause,
     Failed,
     FaultState,
+    FormerTaken,
+    MasterState,
     Note,
     Noted,
     OtherVersionHeard,
@@ -25,7 +30,7 @@ from vip_speaker.vrrp.types import (
     Transition,
 )
 
-from tests.election import HIGHER_ADDRESS, LOWER_ADDRESS, OTHER_V3, OURS, VIPS, config_of, master
+from tests.election import HIGHER_ADDRESS, LOWER_ADDRESS, OTHER_V3, OURS, V2, V2_SLOW, VIPS, config_of, master
 
 DOWN_NS = 3_609_375_000
 BOTH = pytest.mark.parametrize("version", [2, 3])
@@ -231,22 +236,68 @@ def test_a_better_master_of_the_former_identity_wins():
     router.after(SECOND).hear(200, former=True)
     assert [(sent.identity, sent.priority) for sent in router.sent] == [(former, 1)]
     assert router.backup.former is not None
-    assert router.backup.former.forget_at_ns == router.now_ns + 4_200 * MS
+    assert router.backup.former.forget_at_ns == router.now_ns + 600 * SECOND
 
 
-def test_the_former_identity_is_forgotten_after_silence():
+def test_the_former_identity_is_spoken_under_for_ten_minutes():
+    """Who was not told of the change, for whatever reason, is to hear that somebody serves."""
     router = master()
-    router.become(identity=OTHER_V3)
-    assert router.master.former is not None
-    assert router.master.former.forget_at_ns == router.now_ns + 4_200 * MS
-    router.after(100 * MS).hear(50, former=True)
-    assert router.master.former.forget_at_ns == router.now_ns + 4_200 * MS
-    for _ in range(5):
+    former = router.config.identity
+    router.become(identity=OTHER_V3, advertisement_interval_ns=100 * MS)
+    for _ in range(9):
+        router.after(100 * MS).tick()
+        assert [sent.identity for sent in router.sent] == [OTHER_V3]
+    router.after(100 * MS).tick()
+    # at the interval from before the change, by which it waits
+    assert [(sent.identity, sent.interval_ns) for sent in router.sent] == [(OTHER_V3, 100 * MS), (former, SECOND)]
+    said = 0
+    while router.master.former is not None:
         router.tick_when_due()
-    assert router.master.former is None
+        said += former in [sent.identity for sent in router.sent]
+    assert router.now_ns == 8_609_375_000 + 600 * SECOND
+    assert said == 598
     state = router.state
     assert router.hear(200, former=True) == ()
     assert router.state == state
+
+
+def test_a_shorter_former_interval_of_version_2_is_kept():
+    router = master(config_of(2))
+    router.become(identity=V2_SLOW, advertisement_interval_ns=5 * SECOND)
+    for _ in range(4):
+        router.tick_when_due()
+        assert [(sent.identity, sent.interval_ns) for sent in router.sent] == [(V2, SECOND)]
+    router.tick_when_due()
+    assert [sent.identity for sent in router.sent] == [V2_SLOW, V2]
+
+
+def test_whoever_speaks_under_the_former_identity_prolongs_it():
+    router = master()
+    router.become(identity=OTHER_V3)
+    router.after(100 * MS).hear(50, former=True)
+    assert router.master.former is not None
+    assert router.master.former.forget_at_ns == router.now_ns + 600 * SECOND
+
+
+def test_a_stall_counts_by_the_shorter_former_interval():
+    router = master(config_of(2))
+    router.become(identity=V2_SLOW, advertisement_interval_ns=5 * SECOND)
+    router.after(5 * SECOND).tick()
+    assert isinstance(router.state, BackupState)
+    assert router.transition.cause is Cause.STALLED
+
+
+def test_a_former_identity_whose_vrid_is_taken_is_not_spoken_under():
+    router = master()
+    router.become(identity=OTHER_V3)
+    assert router.do(FormerTaken()) == ()
+    assert router.master.former is None
+
+
+def test_another_virtual_router_with_our_address_is_noted():
+    router = master()
+    assert router.do(AddressServed(source=LOWER_ADDRESS)) == (Noted(note=Note.ADDRESS_SERVED, source=LOWER_ADDRESS),)
+    assert isinstance(router.state, MasterState)
 
 
 def test_a_failure_is_told_under_both():
@@ -292,7 +343,9 @@ def test_what_does_not_concern_a_master(event):
 def test_a_tick_between_slots_forgets_only():
     router = master()
     router.become(identity=OTHER_V3, advertisement_interval_ns=40 * SECOND)
-    due_ns = router.master.advert_at_ns
-    assert router.tick_when_due() == ()
+    former = router.master.former
+    assert former is not None
+    router.now_ns = former.forget_at_ns
+    router.state = replace(router.master, advert_at_ns=former.forget_at_ns + SECOND)
+    assert router.tick() == ()
     assert router.master.former is None
-    assert router.master.advert_at_ns == due_ns > router.now_ns

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vip_speaker.wire import Announced, decode_announcement, gratuitous_arp, unsolicited_advertisement
+from vip_speaker.wire.neighbour import duplicate_question
 
 from tests.packets import internet_checksum
 
@@ -41,6 +42,33 @@ def test_unsolicited_advertisement_bytes(router, flags):
     assert message[24:] == bytes.fromhex("020102000000000a")
     pseudo = frame[22:54] + struct.pack("!IHBB", len(message), 0, 0, 58)
     assert internet_checksum(pseudo + message) == 0
+
+
+def test_question_bytes():
+    """RFC 5227 section 2.1.1: sender address 0.0.0.0, so that nobody takes it up."""
+    assert duplicate_question(VIP4, MAC).hex() == (
+        "ffffffffffff02000000000a0806000108000604000102000000000a000000000000000000000a0900fe"
+    )
+
+
+def test_question_bytes_of_ipv6():
+    """RFC 4862 section 5.4.2, RFC 4861 section 7.1.1."""
+    frame = duplicate_question(VIP6, MAC)
+    assert frame[:14].hex() == "3333ff00000702000000000a86dd"
+    assert frame[20:22] == bytes([58, 255])
+    assert frame[22:38] == bytes(16)  # nobody asks
+    assert frame[38:54] == ip_address("ff02::1:ff00:7").packed
+    message = frame[54:]
+    assert message[:2] == bytes([135, 0])
+    assert message[8:] == VIP6.packed  # no source link-layer address option
+    pseudo = frame[22:54] + struct.pack("!IHBB", len(message), 0, 0, 58)
+    assert internet_checksum(pseudo + message) == 0
+
+
+def test_an_answer_to_the_question_is_understood():
+    answer = arp(operation=2, target="0.0.0.0")
+    assert decode_announcement(answer) == Announced(address=VIP4, mac=MAC, answers=True)
+    assert decode_announcement(arp(operation=1, target="0.0.0.0")) is None
 
 
 def test_announcements_are_understood():
