@@ -13,7 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cluster_tables, crowd_tables, load, moves, planning, silence, steadiness
+from benchmarks import (
+    checks_tables,
+    cluster_tables,
+    crowd_tables,
+    fleet_tables,
+    load,
+    moves,
+    planning,
+    silence,
+    steadiness,
+)
 from benchmarks.tables import Table, show
 
 OURS, THEIRS = "kube-vrrp", "keepalived"
@@ -171,14 +181,23 @@ class Run:
         head = ["VIPs", "interval", "router", "CPU % as master", "CPU % as backup", "RSS MiB (parent + child)"]
         return "What it costs", head, rows
 
+    def failed_check(self) -> Table:
+        return checks_tables.failed_check(self.kinds, self.names, self.keep, quick=self.quick)
+
+    def death(self) -> Table:
+        return checks_tables.death(self.results, quick=self.quick)
+
+    def checks(self) -> Table:
+        return checks_tables.cost(self.results, quick=self.quick)
+
     def plan(self) -> Table:
         found = planning.measure(1 if self.quick else 5)
         self.results["plan"] = [dataclasses.asdict(one) for one in found]
         return planning.table(found)
 
 
-PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "load", "cost", "plan")
-ON_A_CLUSTER = {"cluster": cluster_tables.measure, "crowd": crowd_tables.measure}
+PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "load", "cost", "failed_check", "death", "checks", "plan")
+ON_A_CLUSTER = {"cluster": cluster_tables.measure, "crowd": crowd_tables.measure, "fleet": fleet_tables.measure}
 
 
 def main() -> int:

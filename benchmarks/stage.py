@@ -7,9 +7,9 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from tests.netns import Host, Network, inside, run, wait_for
 from tests.peers import KINDS, Peer, VirtualRouter
@@ -135,8 +135,14 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(kind: str, *routers: VirtualRouter, priorities: tuple[int, int], ip_forward: int = 0) -> Iterator[Stage]:
-    """Both routers started, one of them master."""
+def stage(
+    kind: str,
+    *routers: VirtualRouter,
+    priorities: tuple[int, int],
+    ip_forward: int = 0,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Iterator[Stage]:
+    """Both routers started, one of them master. `options` of a host go to its `Peer` as they are."""
     with Network() as network, contextlib.ExitStack() as stack:
         hosts = {name: network.host(name, f"{address}/24") for name, address in ADDRESSES.items()}
         for host in hosts.values():
@@ -146,7 +152,8 @@ def stage(kind: str, *routers: VirtualRouter, priorities: tuple[int, int], ip_fo
         sniffer = stack.enter_context(Sniffer(witness))
         peers = {}
         for (name, host), priority in zip(hosts.items(), priorities, strict=True):
-            peers[name] = KINDS[kind](host, *(one.with_(priority=priority) for one in routers))
+            router = [one.with_(priority=priority) for one in routers]
+            peers[name] = KINDS[kind](host, *router, **(options or {}).get(name, {}))
             stack.enter_context(peers[name])
         at = Stage(network, peers, *clients, witness, sniffer)
         wait_for(lambda: any(one.has(VIP) for one in hosts.values()), what=f"{kind}: the VIP on a host", timeout=60)

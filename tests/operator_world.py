@@ -111,10 +111,10 @@ class FakeCluster:
     def plan(self) -> Plan:
         return plan(self.world())
 
-    def step(self) -> Plan:
-        """Plan and carry out once."""
+    def step(self, *, limit: int | None = None) -> Plan:
+        """Plan and carry out once; at most `limit` changes: the operator is killed then."""
         planned = self.plan()
-        for change in planned.changes:
+        for change in planned.changes[:limit]:
             match change:
                 case ApplyStatus():
                     self._apply_status(change)

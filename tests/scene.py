@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,10 +31,11 @@ V2_PASS = V2.with_(password="1111")
 
 #: A planned overlap of ours: 50 ms + 5 ms per address after the successor's first advertisement; a busy machine adds.
 HANDING_OVER_MS = 200
-#: Questions, 5 ms apart, that two hosts may answer while the leaver has not yet read the successor's advertisement.
-DOUBLES = 10
-#: FRR moves its links through another process of its own, and does not wait for it.
-DOUBLES_FRR = 60
+#: Questions, 5 ms apart, that the leaver may answer beside its successor, by its kind. Ours falls silent when it
+#: has read the successor's first advertisement: one question as a rule, more where it has to wait for the processor.
+#: keepalived takes its address off by then, without real-time scheduling: on a busy machine its own advertisements are
+#: up to 0.4 s late (docs/figures.md), and so is this. FRR moves its links through another process of its own.
+DOUBLES = {"kube-vrrp": 10, "keepalived": 40, "frr": 60}
 #: What a busy machine may add to a deadline, in milliseconds. Goals are measured by benchmarks, not here.
 BUSY_MS = 400
 #: Two hosts' events reach the judge one after the other: a gap as short as this is none.
@@ -54,6 +56,7 @@ class Scene:
     holders6: Holders
     asker4: Asker
     asker6: Asker
+    macs: dict[str, str]
     peers: list[Peer] = field(default_factory=list)
     began_ns: int = field(default_factory=time.monotonic_ns)
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -118,17 +121,24 @@ class Scene:
     ) -> None:
         """No two hosts held a VIP for longer than a hand-over takes, nor answered for it longer than it takes to hear.
 
-        `doubles` questions, 5 ms apart, may have two answers: the leaver falls silent when it has heard the successor.
+        `doubles`: how many questions ours may answer beside its successor, if not `DOUBLES`.
         """
         frr = any(peer.kind == "frr" for peer in self.peers)
-        doubles = doubles if doubles is not None else DOUBLES_FRR if frr else DOUBLES
-        overlap_ms = overlap_ms if overlap_ms is not None else 5 * DOUBLES_FRR if frr else HANDING_OVER_MS
+        overlap_ms = overlap_ms if overlap_ms is not None else 5 * DOUBLES["frr"] if frr else HANDING_OVER_MS
+        most = DOUBLES | ({} if doubles is None else {"kube-vrrp": doubles})
         since_ns = since.monotonic_ns if since else self.began_ns
         for holders, asker in (self.judges(False), self.judges(True)):
-            twice = [who for when, who in list(asker.answers) if when >= since_ns and len(who) > 1]
-            assert len(twice) <= doubles, f"{asker.address}: {len(twice)} questions had two answers: {twice[:5]}"
+            twice = Counter(self._kind_of(leaver) for _, leaver in asker.doubles(since_ns=since_ns))
+            for kind, questions in twice.items():
+                assert questions <= most[kind], f"{asker.address}: {questions} answered beside {kind} that was to leave"
             longest = holders.longest(holders=2, since_ns=since_ns)
             assert longest <= overlap_ms, f"{holders.address} on two hosts: {holders.spells(since_ns=since_ns)}"
+
+    def _kind_of(self, mac: str | None) -> str:
+        """Whose MAC that is: a router has that of its host's link, but for FRR. Ours is judged where it is unknown."""
+        kinds = {self.macs[peer.host.name]: peer.kind for peer in self.peers}
+        frr = "frr" in kinds.values()
+        return "kube-vrrp" if mac is None else kinds.get(mac, "frr" if frr else "kube-vrrp")
 
     def longest_none(self, *, since: Mark, ipv6: bool = False) -> float:
         """The longest time in milliseconds without a holder."""
@@ -167,4 +177,5 @@ def scene(*, ip_forward: int = 0) -> Iterator[Scene]:
             )
         ]
         inner = stack.enter_context(contextlib.ExitStack())
-        yield Scene(network, *hosts.values(), *judges, _stack=inner)  # type: ignore[arg-type]
+        macs = {name: host.mac() for name, host in hosts.items()}
+        yield Scene(network, *hosts.values(), *judges, macs=macs, _stack=inner)  # type: ignore[arg-type]

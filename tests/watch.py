@@ -141,7 +141,7 @@ ASK_INTERVAL_S = 0.005
 
 
 class Asker:
-    """Asks for an address by ARP or neighbour solicitation every 5 ms; `doubles`: questions that two hosts answered."""
+    """Asks for an address by ARP or neighbour solicitation every 5 ms, and notes who answers."""
 
     def __init__(self, host: Host, address: str) -> None:
         self.host = host
@@ -188,6 +188,8 @@ class Asker:
         next_ = time.monotonic()
         while not self._stop.is_set():
             heard: set[str] = set()
+            while self.answers and select.select([self._socket], [], [], 0)[0]:
+                self.answers[-1][1].update(self._answer())  # we were late to read, not they to answer
             self.answers.append((time.monotonic_ns(), heard))
             self._socket.send(question)
             next_ = max(next_ + ASK_INTERVAL_S, time.monotonic())
@@ -205,7 +207,12 @@ class Asker:
             answer = frame[20] == 58 and frame[54] == 136 and frame[62:78] == self.address.packed
         return {frame[6:12].hex(":")} if answer else set()
 
-    @property
-    def doubles(self) -> list[set[str]]:
-        """Answers of two hosts to one question."""
-        return [heard for _, heard in list(self.answers) if len(heard) > 1]
+    def doubles(self, *, since_ns: int = 0) -> list[tuple[int, str | None]]:
+        """Questions that two hosts answered: when (CLOCK_MONOTONIC), and who had answered alone before, the leaver."""
+        found, alone = [], None
+        for when, heard in list(self.answers):
+            if len(heard) == 1:
+                (alone,) = heard
+            elif len(heard) > 1 and when >= since_ns:
+                found.append((when, alone))
+        return found

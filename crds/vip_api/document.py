@@ -95,17 +95,31 @@ def parse_document(document: object, *, lone: bool = False) -> VirtualIP | list[
     `priorities`, `passwordSecretRef`, `track[].node`, `track[].pods`. A document with an `assignment` comes from an
     agent and is read as the cluster's, whatever `lone` says.
     """
+    return parse_remarked(document, lone=lone)[0]
+
+
+def parse_remarked(document: object, *, lone: bool = False) -> tuple[VirtualIP | list[Problem], list[Problem]]:
+    """As `parse_document`, and what is odd but makes nothing wrong: fields that this version does not know, in a
+    document that an operator has accepted.
+    """
+    report = Report()
+    parsed = _parse(document, report, lone=lone)
+    return parsed, report.remarks
+
+
+def _parse(document: object, report: Report, *, lone: bool) -> VirtualIP | list[Problem]:
     if not isinstance(document, Mapping):
         return [Problem(path="", message="must be a VirtualIP: a mapping with apiVersion, kind, metadata and spec")]
     assigned = document.get("assignment") is not None
-    report = Report(reader=Reader.LONE if lone and not assigned else Reader.CLUSTER)
+    report.reader = Reader.LONE if lone and not assigned else Reader.CLUSTER
+    report.accepted = assigned
     for name, field in _HEAD.items():
         _read(field, document, name, report)
     if report.problems:
         # Another kind of object: what else it holds is none of ours to judge.
         return report.problems
     for key in islice((key for key in document if key not in _TOP), MAX_PROBLEMS):
-        report.add(str(key)[:64], "unknown field")
+        report.unknown(str(key)[:64], "unknown field")
     name, generation, uid = _read_metadata(document.get("metadata"), report)
     spec = _read(SPEC, document, "spec", report)
     assignment = ASSIGNMENT.read(document["assignment"], "assignment", report) if assigned else None

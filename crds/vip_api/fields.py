@@ -33,11 +33,25 @@ class Reader(Enum):
 
 @dataclass(slots=True)
 class Report:
-    """Collects problems while a document is read; `count` goes on where `problems` has reached its bound."""
+    """Collects problems while a document is read; `count` goes on where `problems` has reached its bound.
+
+    With `accepted`, unknown fields are `remarks` instead: an operator has accepted the document, so they are of a newer
+    version of the API than this reader, and what it does know stays true.
+    """
 
     reader: Reader = Reader.CLUSTER
+    accepted: bool = False
     problems: list[Problem] = field(default_factory=list)
+    remarks: list[Problem] = field(default_factory=list)
     count: int = 0
+
+    def unknown(self, path: str, message: str) -> bool:
+        """A field that this reader does not know; True where that makes the document wrong."""
+        if not self.accepted:
+            self.add(path, message)
+        elif len(self.remarks) < MAX_PROBLEMS:
+            self.remarks.append(Problem(path=path, message="ignored: a newer kube-vrrp has this field"))
+        return not self.accepted
 
     def add(self, path: str, message: str) -> None:
         """One more thing that is wrong."""
@@ -311,12 +325,12 @@ class Record:
         """The names of fields that may not be here: unknown ones, and those that only the other reader takes."""
         wrong: set[str] = set()
         for name, given in value.items():
-            if report.count >= MAX_PROBLEMS:
+            if report.count + len(report.remarks) >= MAX_PROBLEMS:
                 break  # a mapping may have any number of keys, and looking for the field that was meant takes time
             below = self.fields.get(name) if isinstance(name, str) else None
             if below is None:
-                report.add(_join(path, str(name)[:_SHOWN_CHARACTERS]), _unknown(name, self.fields))
-                wrong.add(str(name))
+                if report.unknown(_join(path, str(name)[:_SHOWN_CHARACTERS]), _unknown(name, self.fields)):
+                    wrong.add(str(name))
             elif below.only not in {None, report.reader} and given is not None:
                 report.add(_join(path, name), _misplaced(report.reader))
                 wrong.add(name)

@@ -19,7 +19,7 @@ from yaml.constructor import SafeConstructor
 from yaml.cyaml import CParser  # type: ignore[attr-defined]
 from yaml.resolver import Resolver
 
-from .document import document_name, parse_document
+from .document import document_name, parse_remarked
 from .model import Problem, VirtualIP
 
 # The largest VirtualIP that an API server stores, as JSON, which takes some 10 ms to read.
@@ -63,14 +63,14 @@ def load_documents(text: str, *, source: str, lone: bool = False) -> list[Loaded
 
 def _load(value: object, *, source: str, line: int, lone: bool) -> LoadedDocument:
     assigned = isinstance(value, Mapping) and "assignment" in value
-    parsed = parse_document(value, lone=lone and not assigned)
+    parsed, remarks = parse_remarked(value, lone=lone and not assigned)
     vip = parsed if isinstance(parsed, VirtualIP) else None
     return LoadedDocument(
         source=source,
         line=line,
         name=document_name(value),
         vip=vip,
-        problems=() if isinstance(parsed, VirtualIP) else tuple(parsed),
+        problems=tuple(remarks) if isinstance(parsed, VirtualIP) else tuple(parsed),
     )
 
 

@@ -25,29 +25,28 @@ def clamped(priority: int) -> int:
 
 
 def too_small(
-    tracks: Iterable[Track], *, node: str, own: int, others: Iterable[tuple[str, int]]
+    tracks: Iterable[Track], *, node: str, own: int, successor: tuple[str, int] | None
 ) -> Iterator[tuple[Track, str]]:
     """The checks whose failure alone moves nothing away from `node`, and a sentence why.
 
-    `own` is its priority, `others` are names and priorities; all checks are taken to be good everywhere else.
+    `own` is its priority, `successor` name and priority of the next one below it, if there is one; all checks are taken
+    to be good everywhere else.
     """
     weighted = [track for track in tracks if track.weight and not _counts_numbers(track)]
     if own == OWNER:
         yield from ((track, "an owner's priority, 255, never changes: its weight does nothing") for track in weighted)
         return
-    below = [(priority, name) for name, priority in others if priority < own]
-    if not below:
+    if successor is None or not weighted:
         return
-    priority, successor = max(below)
     healthy = sum(max(contribution(track, good=True), contribution(track, good=False)) for track in weighted)
-    before, other = clamped(own + healthy), clamped(priority + healthy)
+    before, other = clamped(own + healthy), clamped(successor[1] + healthy)
     for track in weighted:
         after = clamped(own + healthy - abs(track.weight))
         if after >= other:
             yield (
                 track,
                 f"weight {track.weight} brings {node} from {before} to {after} when it fails, not below "
-                f"the {other} of {successor}: nothing moves; it takes {before - other + 1} or more",
+                f"the {other} of {successor[0]}: nothing moves; it takes {before - other + 1} or more",
             )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from http.client import HTTPException
 from typing import Any
 
 from kubernetes import client
+from urllib3.exceptions import HTTPError
 
 from vip_operator.plan.world import OPERATOR_MANAGER
 from vip_operator.store import CONFIG_MAPS, DAEMON_SETS, NODES, PODS, VIPS
@@ -32,7 +35,7 @@ CONFLICT = 409
 
 
 class Api:
-    """Every method raises `ApiException` or an error of urllib3."""
+    """Every method raises `ApiException`, whose status is 0 where there was no answer, or none that makes sense."""
 
     def __init__(self, configuration: client.Configuration, *, namespace: str) -> None:
         configuration.retries = False
@@ -50,8 +53,14 @@ class Api:
             CONFIG_MAPS: (f"/api/v1{here}/configmaps", {"fieldSelector": f"metadata.name={config_map}"}),
         }[kind]
         answer = self.request("GET", path, query=query)
-        version = answer["metadata"].get("resourceVersion", "0")
-        return answer["items"], int(version) if version.isdigit() else 0
+        with _named():
+            version = answer["metadata"].get("resourceVersion", "0")
+            return answer["items"], int(version) if version.isdigit() else 0
+
+    def version(self) -> int:
+        """The present resource version of VirtualIPs, at the least cost."""
+        version = self.request("GET", RESOURCE, query={"limit": "1"})["metadata"].get("resourceVersion", "0")
+        return int(version) if version.isdigit() else 0
 
     def apply_status(self, name: str, uid: str, status: Mapping[str, Any]) -> dict[str, Any]:
         """Server-side apply of a VirtualIP's status; a conflict (409) if the object is another one by now."""
@@ -140,9 +149,10 @@ class Api:
         ).response
         try:
             pending = b""
-            for chunk in response.stream(amt=None, decode_content=False):
-                *lines, pending = (pending + chunk).split(b"\n")
-                yield from (json.loads(line) for line in lines if line.strip())
+            with _named():
+                for chunk in response.stream(amt=None, decode_content=False):
+                    *lines, pending = (pending + chunk).split(b"\n")
+                    yield from (json.loads(line) for line in lines if line.strip())
         finally:
             response.close()
 
@@ -167,7 +177,8 @@ class Api:
     ) -> dict[str, Any]:
         """One call with JSON both ways; the generated methods turn every answer into objects and back."""
         response = self._call(method, path, query=query, body=body, content_type=content_type)
-        return dict(json.loads(response.read()))
+        with _named():
+            return dict(json.loads(response.read()))
 
     def _call(
         self,
@@ -179,18 +190,28 @@ class Api:
         content_type: str = "application/json",
         timeouts: tuple[float, float] = TIMEOUTS_S,
     ) -> Any:
-        response = self._client.call_api(
-            *self._client.param_serialize(
-                method=method,
-                resource_path=path,
-                query_params=list((query or {}).items()),
-                header_params={"Accept": "application/json", "Content-Type": content_type},
-                body=body,
-                auth_settings=["BearerToken"],
-            ),
-            _request_timeout=timeouts,
-        )
-        if 200 <= response.status < 300:
-            return response
-        content = response.read().decode(errors="replace")
+        with _named():
+            response = self._client.call_api(
+                *self._client.param_serialize(
+                    method=method,
+                    resource_path=path,
+                    query_params=list((query or {}).items()),
+                    header_params={"Accept": "application/json", "Content-Type": content_type},
+                    body=body,
+                    auth_settings=["BearerToken"],
+                ),
+                _request_timeout=timeouts,
+            )
+            if 200 <= response.status < 300:
+                return response
+            content = response.read().decode(errors="replace")
         raise ApiException(status=response.status, reason=response.reason, body=content)
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    """What is not an answer of an API server under one name: refused, reset, timed out, garbled."""
+    try:
+        yield
+    except (HTTPError, HTTPException, OSError, ValueError, TypeError, LookupError) as error:
+        raise ApiException(status=0, reason=f"{type(error).__name__}: {error}") from error

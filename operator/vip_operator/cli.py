@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import signal
@@ -13,7 +12,6 @@ import threading
 import time
 from pathlib import Path
 
-import kopf
 from kubernetes import client, config
 from prometheus_client import start_http_server
 
@@ -88,9 +86,21 @@ def _run(options: argparse.Namespace, api: Api, configuration: client.Configurat
     if not _wait_for_resource(api, stop):
         return 0
     ended = threading.Event()
+
+    def follow() -> None:
+        watch.follow(
+            store,
+            namespace=options.namespace,
+            login=lambda: watch.connection(configuration),
+            poke=loop.poke,
+            relist=loop.relist,
+            served=lambda: _wait_for_resource(api, stop),
+            stop=stop,
+        )
+
     threads = [
         _start("reconcile", loop.run, ended),
-        _start("watch", lambda: _watch(options, store, loop, configuration, stop), ended),
+        _start("watch", follow, ended),
     ]
     while not stop.is_set() and not ended.is_set():
         stop.wait(0.5)
@@ -117,29 +127,6 @@ def _wait_for_resource(api: Api, stop: threading.Event) -> bool:
             told = True
         stop.wait(CRD_WAIT_S)
     return False
-
-
-def _watch(
-    options: argparse.Namespace,
-    store: Store,
-    loop: Loop,
-    configuration: client.Configuration,
-    stop: threading.Event,
-) -> None:
-    """Kopf in an event loop of its own: it cancels whatever else runs in its loop when it ends."""
-    handlers = watch.registry(store, loop.poke, lambda: watch.connection(configuration))
-    settings = kopf.OperatorSettings()
-    watch.configure(settings)
-    asyncio.run(
-        kopf.operator(
-            registry=handlers,
-            settings=settings,
-            standalone=True,
-            identity=PROGRAM,  # kopf would ask for a user name, which a pod's user does not have
-            namespaces=[options.namespace],
-            stop_flag=stop,
-        )
-    )
 
 
 def _start(name: str, target: object, ended: threading.Event) -> threading.Thread:

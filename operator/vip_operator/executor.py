@@ -19,7 +19,7 @@ from typing import Any
 from vip_operator.api import CONFLICT, NOT_FOUND, Api, ApiException
 from vip_operator.metrics import CHANGES, FAILURES
 from vip_operator.plan.changes import ApplyDaemonSet, ApplyStatus, Change, ClearEntry, DeletePod, Event
-from vip_operator.store import DAEMON_SETS, VIPS, Store
+from vip_operator.store import DAEMON_SETS, VIPS, SetBackError, Store
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Executor:
 
     def carry_out(self, changes: tuple[Change, ...]) -> float | None:
         """Try every change that is not waiting for its retry, then the Events, until the turn is over. Returns the
-        seconds until there is more to do: none where the turn was too short.
+        seconds until there is more to do: none where the turn was too short. SetBackError.
         """
         began = self._clock()
         by_target = {_target(change): change for change in changes}
@@ -103,6 +103,8 @@ class Executor:
 
     def _note(self, change: Change, outcome: object) -> None:
         target = _target(change)
+        if isinstance(outcome, SetBackError):
+            raise outcome
         if isinstance(outcome, ApiException):
             if outcome.status in (NOT_FOUND, CONFLICT):
                 # The object is gone or another one; the watch says so, or the next list.
@@ -130,12 +132,14 @@ class Executor:
         body = None
         match change:
             case ApplyStatus():
+                before = self._store.get(VIPS, change.vip)
                 body = self._api.apply_status(change.vip, change.uid, change.status)
-                self._store.put(VIPS, body)
+                self._store.put_answer(VIPS, body, before=before)
                 logger.info("status of %s: %s", change.vip, _summary(change))
             case ClearEntry():
+                before = self._store.get(VIPS, change.vip)
                 body = self._api.clear_entry(change.vip, change.field_manager)
-                self._store.put(VIPS, body)
+                self._store.put_answer(VIPS, body, before=before)
                 logger.info("cleared the entry of %s in %s", change.node, change.vip)
             case ApplyDaemonSet():
                 self._store.put(DAEMON_SETS, self._api.apply_daemon_set(change.manifest))

@@ -62,6 +62,10 @@ class Lease:
         self.is_incumbent = hold is not Hold.REFUSED
         return hold
 
+    def used(self) -> None:
+        """The writes that it was taken for are done: from here on it is idle."""
+        self._used_at = self._clock()
+
     def give_back_if_idle(self) -> float | None:
         """Give the lease back when unused for a while; else the seconds until that is due, None when not
         held.

@@ -17,7 +17,7 @@ from vip_operator.plan import Plan, World, plan
 from vip_operator.plan.conditions import masters
 from vip_operator.plan.facts import queries
 from vip_operator.pod_watch import PodWatch
-from vip_operator.store import KINDS, VIPS, Extra, Store, renewal
+from vip_operator.store import KINDS, VIPS, Extra, SetBackError, Store, renewal
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,10 @@ COALESCE_S = 0.02
 """Waits this long for more of the same burst; a state change is to show within 300 ms."""
 RELIST_S = 300.0
 """kopf loses deletions across a 410."""
+CHECK_S = 30.0
+"""How often to ask whether the API server's store was set back: then the watches are silent."""
+RELIST_SOON_S = 5.0
+"""When something may have been missed; not more often, however often that is said."""
 LEASE_RETRY_S = 1.0
 DEFERENCE_S = 0.1
 """The replica that wrote last is given this much time, so that two do not race for every change."""
@@ -34,7 +38,7 @@ ERROR_RETRY_S = 2.0
 
 
 class Loop:
-    """`run` ends only after `stop`, or with an exception that is our own bug."""
+    """`run` ends only after `stop`, with SetBackError, or with an exception that is our own bug."""
 
     def __init__(self, api: Api, store: Store, lease: Lease, *, config_map: str) -> None:
         self._api, self._store, self._lease, self._config_map = api, store, lease, config_map
@@ -47,12 +51,20 @@ class Loop:
         self._refusal_checked_at = float("-inf")
         self._conditions = ConditionGauge()
         self._deferred = False
+        self._is_complete = False  # every list was read since the last one failed
+        self._listed_at = self._relist_at = self._checked_at = float("-inf")
         self.beat_at = time.monotonic()
 
     def poke(self) -> None:
         """Something changed. From any thread."""
         with self._changed:
             self._dirty = True
+            self._changed.notify()
+
+    def relist(self) -> None:
+        """Something may have been missed. From any thread."""
+        with self._changed:
+            self._relist_at = min(self._relist_at, max(time.monotonic(), self._listed_at + RELIST_SOON_S))
             self._changed.notify()
 
     def stop(self) -> None:
@@ -63,14 +75,15 @@ class Loop:
 
     def run(self) -> None:
         """Plan until stopped."""
-        cluster_uid, relist_at, wait_s = "", float("-inf"), 0.0
+        cluster_uid, wait_s = "", 0.0
         while self._wait(wait_s):
             try:
-                if time.monotonic() >= relist_at:
+                if not self._is_complete or time.monotonic() >= self._relist_at:
+                    self._is_complete, self._relist_at = False, time.monotonic() + ERROR_RETRY_S
                     cluster_uid = cluster_uid or self._api.cluster_uid()
                     self._relist()
-                    relist_at = time.monotonic() + RELIST_S * random.uniform(0.8, 1.2)  # noqa: S311 jitter
-                wait_s = min(self._once(cluster_uid), relist_at - time.monotonic())
+                self._check_history()
+                wait_s = min(self._once(cluster_uid), CHECK_S)
             except (ApiException, OSError) as error:
                 logger.warning("try again in %g s: %s", ERROR_RETRY_S, error)
                 wait_s = ERROR_RETRY_S
@@ -83,19 +96,32 @@ class Loop:
         with self._changed:
             self.beat_at = time.monotonic()
             deadline = time.monotonic() + max(0.0, min(seconds, 60.0))
-            while not self._dirty and not self._stopped and (left := deadline - time.monotonic()) > 0:
+            while not self._dirty and not self._stopped and (left := self._until(deadline)) > 0:
                 self._changed.wait(left)
             if self._dirty and not self._stopped:
                 self._changed.wait_for(lambda: self._stopped, COALESCE_S)
             self._dirty = False
             return not self._stopped
 
+    def _until(self, deadline: float) -> float:
+        """The seconds until `deadline`, or until the next list is due where that is earlier."""
+        return min(deadline, self._relist_at) - time.monotonic()
+
     def _relist(self) -> None:
         for kind in KINDS:
             self._list(kind)
+        self._is_complete, self._listed_at = True, time.monotonic()
+        self._relist_at = self._listed_at + RELIST_S * random.uniform(0.8, 1.2)  # noqa: S311 jitter
+
+    def _check_history(self) -> None:
+        if time.monotonic() - self._checked_at >= CHECK_S:
+            seen, self._checked_at = self._store.newest(VIPS), time.monotonic()
+            _compare(VIPS, version=self._api.version(), seen=seen)
 
     def _list(self, kind: str) -> None:
+        seen = self._store.newest(kind)
         bodies, version = self._api.list(kind, config_map=self._config_map)
+        _compare(kind, version=version, seen=seen)
         self._store.replace(kind, bodies, version=version)
 
     def _once(self, cluster_uid: str) -> float:
@@ -137,7 +163,9 @@ class Loop:
         if hold is Hold.TAKEN_OVER:
             self._list(VIPS)
             planned = self._plan(cluster_uid)
-        return self._executor.carry_out(planned.changes)
+        wait_s = self._executor.carry_out(planned.changes)
+        self._lease.used()
+        return wait_s
 
     def _look_up_leases(self, world: World) -> bool:
         """Only where several nodes say MASTER does it matter which of them still reach the API."""
@@ -165,3 +193,8 @@ class Loop:
         self._conditions.show(
             {(v.name, kind): str(c.get("status")) for v in world.vips for kind, c in v.conditions.items()}
         )
+
+
+def _compare(kind: str, *, version: int, seen: int) -> None:
+    if version < seen:
+        raise SetBackError(f"the present version of {kind} is {version}, {seen} was there before")

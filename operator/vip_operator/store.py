@@ -38,6 +38,12 @@ TEMPLATE_KEY = "daemonset.yaml"
 Object = Mapping[str, Any]
 
 
+class SetBackError(Exception):
+    """The API server's store was set back to an earlier state (a backup was restored): what was seen since is of
+    another history, and a watch that goes on from there stays silent. A new process begins with what there is.
+    """
+
+
 @dataclass(slots=True)
 class Extra:
     """What is looked up only when a plan needs it: node leases, and why pods are refused."""
@@ -53,8 +59,14 @@ class Store:
         self._config_map = config_map
         self._lock = threading.Lock()
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in KINDS}
+        self._newest = dict.fromkeys(KINDS, 0)
         self._vips: dict[str, tuple[str, Vip]] = {}
         self._templates: dict[str, Template] = {}
+
+    def newest(self, kind: str) -> int:
+        """The highest resource version seen: no later list of this kind is of an earlier one."""
+        with self._lock:
+            return self._newest[kind]
 
     def put(self, kind: str, body: Object) -> bool:
         """Take in an object unless a newer version of it is here. True if it changed anything."""
@@ -64,7 +76,15 @@ class Store:
             if known is not None and _same_object(known, body) and _version(body) <= _version(known):
                 return False
             self._objects[kind][name] = body
+            self._newest[kind] = max(self._newest[kind], _version(body))
             return True
+
+    def put_answer(self, kind: str, body: Object, *, before: Object | None) -> None:
+        """Take in what a write gave; `before` is the object as it was known when that was sent. SetBackError."""
+        if before is not None and _same_object(before, body) and _version(body) < _version(before):
+            name, versions = body["metadata"]["name"], (_version(body), _version(before))
+            raise SetBackError(f"{kind} {name} has version {versions[0]}, {versions[1]} was there before")
+        self.put(kind, body)
 
     def remove(self, kind: str, body: Object) -> bool:
         """Forget an object, unless the one of that name is another by now."""
@@ -79,13 +99,27 @@ class Store:
     def replace(self, kind: str, bodies: Iterable[Object], *, version: int) -> bool:
         """Take in a full list made at resource `version`: what is not in it and not newer is gone."""
         listed = list(bodies)
-        changed = [self.put(kind, body) for body in listed]
+        with self._lock:
+            changed = [self._take(kind, body, version) for body in listed]
+            self._newest[kind] = max(self._newest[kind], version)
         names = {body["metadata"]["name"] for body in listed}
         with self._lock:
             gone = [n for n, b in self._objects[kind].items() if n not in names and _version(b) <= version]
             for name in gone:
                 del self._objects[kind][name]
         return any(changed) or bool(gone)
+
+    def _take(self, kind: str, body: Object, version: int) -> bool:
+        """One object of a list: it is right unless something newer than the list is here, also where its own version is
+        lower than what was known (a backup was restored).
+        """
+        known = self._objects[kind].get(body["metadata"]["name"])
+        if known is not None and _same_object(known, body):
+            newer_here = _version(known) > max(_version(body), version)
+            if newer_here or _version(known) == _version(body):
+                return False
+        self._objects[kind][body["metadata"]["name"]] = body
+        return True
 
     def get(self, kind: str, name: str) -> Object | None:
         """The object as last seen."""

@@ -118,27 +118,23 @@ SETTLED_NS = 50_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What a reader that looks again and again has seen: the documents by VIP, and what came of each file, its state or
-    why there is none. A stamp is None where it was too young to tell a later version from this one.
-    """
-
-    states: Mapping[str, VirtualIPState]
-    stamp: Stamp | None
-    files: Mapping[str, tuple[Stamp | None, VirtualIPState | str]]
-
-    def why_not(self, name: str) -> str | None:
-        """Why the file of that VIP, which is there, is no document; None where it is one or there is none."""
-        came = self.files.get(name + SUFFIX, (None, None))[1]
-        return came if isinstance(came, str) else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
     """A directory entry that is no state document, and why."""
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a reader that looks again and again has seen: the documents by VIP, and what came of each file. A stamp is
+    None where it was too young to tell a later version from this one.
+    """
+
+    states: Mapping[str, VirtualIPState]
+    skipped: tuple[Skipped, ...]
+    stamp: Stamp | None
+    files: Mapping[str, tuple[Stamp | None, VirtualIPState | str]]
 
 
 def check_changes(state: VirtualIPState) -> list[str]:
@@ -229,32 +225,17 @@ class StateDirectory:
         """Every readable document, sorted by name."""
         return self.scan()[0]
 
-    def scan(self) -> tuple[list[VirtualIPState], list[Skipped]]:
-        """Every readable document, sorted by name, and what was skipped. NoStateDirectoryError without a directory."""
-        states: list[VirtualIPState] = []
-        skipped: list[Skipped] = []
-        with self._opened() as directory:
-            for name in _names(directory):
-                if not name.endswith(SUFFIX):
-                    continue
-                document = _load(directory, name)
-                if isinstance(document, str):
-                    skipped.append(Skipped(name=name, reason=document))
-                    continue
-                state = parse_state(document)
-                if isinstance(state, str):
-                    skipped.append(Skipped(name=name, reason=state))
-                elif file_name(state.name) != name:
-                    skipped.append(Skipped(name=name, reason=f"is the document of {state.name}"))
-                else:
-                    states.append(state)
-        return sorted(states, key=lambda state: state.name), skipped
-
-    def look(self, former: Look | None = None, *, wanted: Collection[str] = ()) -> Look:
-        """The documents now, reading only files that are not as they were in `former`; `former` itself, or at least its
-        `states`, where nothing is new. NoStateDirectoryError without a directory.
+    def scan(self, wanted: Collection[str] = ()) -> tuple[list[VirtualIPState], list[Skipped]]:
+        """Every readable document, sorted by name, and what was skipped. NoStateDirectoryError without a directory.
 
         The documents of the VIPs that are `wanted` are found however many files others have put beside them.
+        """
+        look = self.look(wanted=wanted)
+        return sorted(look.states.values(), key=lambda state: state.name), list(look.skipped)
+
+    def look(self, former: Look | None = None, *, wanted: Collection[str] = ()) -> Look:
+        """What `scan` finds, reading only files that are not as they were in `former`; `former` itself, or at least its
+        `states`, where nothing is new. NoStateDirectoryError without a directory.
         """
         with self._opened() as directory:
             stamp = _stamp(os.fstat(directory), time.time_ns())
@@ -265,12 +246,10 @@ class StateDirectory:
             if len(names) >= MAXIMUM_FILES:
                 names = sorted({*names, *_existing(directory, wanted)})
             files = {name: _look(directory, name, known.get(name)) for name in names if name.endswith(SUFFIX)}
-        states: Mapping[str, VirtualIPState] = {
-            came.name: came for _, came in files.values() if isinstance(came, VirtualIPState)
-        }
-        if former is not None and states == former.states:
-            states = former.states
-        return Look(states=states, stamp=stamp, files=files)
+        states = {state.name: state for _, state in files.values() if isinstance(state, VirtualIPState)}
+        skipped = tuple(Skipped(name=name, reason=why) for name, (_, why) in files.items() if isinstance(why, str))
+        unchanged = former is not None and states == former.states
+        return Look(states=former.states if former and unchanged else states, skipped=skipped, stamp=stamp, files=files)
 
     def read_metrics(self) -> dict[str, Any] | None:
         """The counters; None if there are none that can be read."""
@@ -314,16 +293,6 @@ def _names(directory: int) -> list[str]:
     return names
 
 
-def _existing(directory: int, wanted: Collection[str]) -> list[str]:
-    """The files of these VIPs that are there."""
-    found = []
-    for name in map(file_name, wanted):
-        with contextlib.suppress(OSError):
-            os.stat(name, dir_fd=directory, follow_symlinks=False)
-            found.append(name)
-    return found
-
-
 def _stamp(status: os.stat_result, now_ns: int) -> Stamp | None:
     if now_ns - status.st_ctime_ns < SETTLED_NS:
         return None
@@ -333,11 +302,11 @@ def _stamp(status: os.stat_result, now_ns: int) -> Stamp | None:
 def _look(
     directory: int, name: str, known: tuple[Stamp | None, VirtualIPState | str] | None
 ) -> tuple[Stamp | None, VirtualIPState | str]:
-    """Stamp of one file, and its state or why it has none; `known` where it is as it was then."""
+    """Stamp and state of one file, or why it has none; `known` where it is as it was then."""
     try:
         stamp = _stamp(os.stat(name, dir_fd=directory, follow_symlinks=False), time.time_ns())
     except OSError as error:
-        return None, f"cannot be opened: {error.strerror}"
+        return None, f"cannot be looked at: {error.strerror}"
     if known is not None and stamp is not None and stamp == known[0]:
         return known
     document = _load(directory, name)
@@ -345,6 +314,16 @@ def _look(
     if isinstance(state, VirtualIPState) and file_name(state.name) != name:
         return stamp, f"is the document of {state.name}"
     return stamp, state
+
+
+def _existing(directory: int, wanted: Collection[str]) -> list[str]:
+    """The files of these VIPs that are there."""
+    found = []
+    for name in map(file_name, wanted):
+        with contextlib.suppress(OSError):
+            os.stat(name, dir_fd=directory, follow_symlinks=False)
+            found.append(name)
+    return found
 
 
 def _load(directory: int, name: str) -> Any:

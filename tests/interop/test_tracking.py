@@ -17,12 +17,10 @@ from typing import Any
 import pytest
 import yaml
 from vip_api.model import CORDON_FACT
+from vip_speaker.checks import confine
 
 from tests.peers import KubeVrrp, VirtualRouter, descendants, manifest
 from tests.scene import V3, Scene
-
-#: Questions with two answers: 150 ms, which keepalived takes at most on a busy machine.
-_DEPOSED = 30
 
 
 def tracked(router: VirtualRouter, *entries: dict[str, Any]) -> dict[str, str]:
@@ -34,11 +32,6 @@ def tracked(router: VirtualRouter, *entries: dict[str, Any]) -> dict[str, str]:
 
 def ours(lan: Scene, router: VirtualRouter, *entries: dict[str, Any], **options: Any) -> KubeVrrp:
     return lan.ours(lan.first, router, manifests=tracked(router, *entries), **options)
-
-
-def never_two(lan: Scene) -> None:
-    """keepalived is deposed in these tests too, and answers, 5 ms apart, until it has let go."""
-    lan.never_two(doubles=_DEPOSED)
 
 
 def effective(router: KubeVrrp, priority: int) -> bool:
@@ -88,7 +81,7 @@ def test_an_interface_that_goes_down_moves_the_vip_and_back(lan: Scene) -> None:
         time.sleep(0.3)
     assert warm.lost == 0
     assert lan.capture.adverts(priority=205), "the lower priority was on the wire"
-    never_two(lan)
+    lan.never_two()
 
 
 def test_a_file_moves_the_vip_by_its_number(lan: Scene, tmp_path: Path) -> None:
@@ -108,7 +101,7 @@ def test_a_file_moves_the_vip_by_its_number(lan: Scene, tmp_path: Path) -> None:
     assert warm.lost == 0
     assert lan.capture.wait_advert(priority=205, since=written).time - written < 0.5
     lan.eventually(lambda: effective(first, 200), "the state file follows")
-    never_two(lan)
+    lan.never_two()
 
 
 def test_a_process_that_dies_moves_the_vip_at_once(lan: Scene, program: Path) -> None:
@@ -135,7 +128,7 @@ def test_a_process_that_dies_moves_the_vip_at_once(lan: Scene, program: Path) ->
     with running(program):
         lan.wait_holder(lan.first)
         lan.capture.wait_advert(priority=210, since=killed)
-    never_two(lan)
+    lan.never_two()
 
 
 def test_a_demotion_with_nobody_better_moves_nothing(lan: Scene, program: Path) -> None:
@@ -173,7 +166,7 @@ def test_two_checks_of_weight_zero_and_one_recovers(lan: Scene, tmp_path: Path) 
     assert first.document()["state"] == "FAULT"
     files[1].touch()
     lan.wait_holder(lan.first)
-    never_two(lan)
+    lan.never_two()
 
 
 def script(directory: Path, name: str, text: str) -> Path:
@@ -204,7 +197,7 @@ def test_a_script_that_fails_three_times_moves_the_vip(lan: Scene, tmp_path: Pat
         assert parts(first)["chk"][1] == reason
         flag.unlink()
         lan.wait_holder(lan.first)
-        never_two(lan)
+        lan.never_two()
 
 
 def test_a_script_of_weight_zero_holds_out_until_its_first_result(lan: Scene) -> None:
@@ -272,9 +265,39 @@ def test_hostile_checks_delay_no_advertisement(lan: Scene, tmp_path: Path) -> No
     lan.eventually(lambda: not strays(), "what a script left behind is gone")
 
 
+#: Ignores TERM, and forks as fast as it may, whether or not it is allowed to.
+BOMB = """exec perl -e '$SIG{TERM} = "IGNORE"; fork while 1' %s\n"""
+
+
+def test_a_fork_bomb_ends_at_its_limits_and_delays_no_advertisement(lan: Scene) -> None:
+    """It lives for the timeout and two seconds of grace, again and again."""
+    with shared_directory() as at:
+        script(at / "scripts", "bomb", BOMB % at)
+        entry = {"name": "bomb", "weight": 1, "script": {"name": "bomb", "interval": "1s", "timeout": "1s"}}
+        first = ours(lan, V3.with_(priority=100), entry, options=("--scripts-dir", str(at / "scripts")))
+        lan.wait_holder(lan.first)
+        most, since = 0, time.time()
+        while time.time() < since + 5:
+            most = max(most, sum(str(at) in one for one in commands()))
+            time.sleep(0.1)
+        adverts = lan.capture.adverts(since=since)
+        lan.eventually(lambda: parts(first)["bomb"] == (0, "bomb did not end within 1 s"), "it is a failed check")
+        first.stop()
+        gaps = [after.time - before.time for before, after in itertools.pairwise(adverts)]
+        print(f"{len(gaps)} gaps, the longest {max(gaps) * 1000:.1f} ms; at most {most} processes")
+        assert 100 < most <= confine.MAXIMUM_PROCESSES, "it went off, and was bounded"
+        assert max(gaps) < 0.3, "no peer would have taken over"
+        assert "CRITICAL" not in first.log and "guard: " not in first.log, first.log[-3000:]
+        lan.eventually(lambda: not any(str(at) in one for one in commands()), "nothing is left of it")
+
+
 def strays() -> list[str]:
-    commands = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [line for line in commands if line == "sleep 300"]
+    return [line for line in commands() if line == "sleep 300"]
+
+
+def commands() -> list[str]:
+    """The command line of every process."""
+    return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def test_a_checks_process_that_dies_is_started_again(lan: Scene) -> None:
@@ -346,4 +369,4 @@ def test_a_cordoned_node_gives_up_the_vip_by_its_policy(lan: Scene, policy: str,
     assert warm.lost == 0
     if policy == "Release":
         assert first.document()["reason"] == "node first is cordoned"
-    never_two(lan)
+    lan.never_two()

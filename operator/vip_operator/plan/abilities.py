@@ -37,7 +37,7 @@ def abilities(template: Template) -> Abilities:
 
 def missing(spec: VirtualIPSpec, template: Template | None) -> list[str]:
     """One clause per check that the speakers cannot carry out, with the value of the chart that allows it."""
-    if template is None:
+    if template is None or not spec.track:
         return []
     able = abilities(template)
     return [f"check {track.name}: {why}" for track in spec.track if (why := _why_not(track, able)) is not None]

@@ -194,9 +194,9 @@ def _weak_checks(s: Situation) -> str:
     """The checks whose failure alone moves nothing, each with the best node that it leaves where it is."""
     tracks = s.vip.spec.track if s.vip.spec is not None else ()
     found: dict[str, str] = {}
-    for node in sorted(s.assigned, key=lambda n: -s.assigned[n]):
-        others = [(n, p) for n, p in s.assigned.items() if n != node]
-        for track, text in too_small(tracks, node=node, own=s.assigned[node], others=others):
+    ordered = sorted(s.assigned.items(), key=lambda one: -one[1]) if tracks else []
+    for (node, own), successor in zip(ordered, [*ordered[1:], None], strict=False):
+        for track, text in too_small(tracks, node=node, own=own, successor=successor):
             found.setdefault(track.name, f"check {track.name}: {text}")
     return _few(list(found.values()))
 

@@ -22,7 +22,7 @@ VRIDS = 255
 
 LISTENING_LIMIT = timedelta(seconds=15)
 """How long a speaker that has not reported what it hears can hold up the others, from the VirtualIP's
-creation.
+creation; and how long it may wait for its own first choice to fall silent.
 """
 
 
@@ -108,6 +108,9 @@ def _allocate(vip: Vip, world: World, nodes: frozenset[str], rival: object) -> D
         if entry.report is not None and entry.report.link is not None:
             heard |= entry.report.link.heard
     start = search_start(world.cluster_uid, vip.name)
+    if start in heard and world.now - vip.created_at < LISTENING_LIMIT:
+        # perhaps a node that has not yet let go of the VIP of this name that was deleted just now
+        return Decision(vrid=None, listening=True)
     for offset in range(VRIDS):
         vrid = (start - 1 + offset) % VRIDS + 1
         if vrid not in heard and rival(vip, vrid) is None:

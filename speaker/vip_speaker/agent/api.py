@@ -82,6 +82,8 @@ class Api:
                         yield json.loads(line)
                 if len(pending) > MAX_EVENT_BYTES:
                     raise ApiError(None, "an event of the watch is too long")
+            if pending.strip():
+                raise ApiError(None, "the watch ended in the middle of an event")
         except ApiError:
             raise
         except GeneratorExit:

@@ -22,15 +22,17 @@ from vip_speaker.agent.answers import (
     of_event,
     of_status,
 )
-from vip_speaker.agent.api import ApiError
+from vip_speaker.agent.api import SILENCE_S, ApiError
 from vip_speaker.agent.store import Store
 
 log = logging.getLogger(__name__)
 
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 5.0
+SHORTEST_WATCH_S = 1.0
+"""One that ends earlier without an event is not followed by the next at once."""
 RELIST_S = 1200.0
-"""An etcd restore sets versions back, and a watch that waits for a higher one stays silent."""
+"""An etcd restore sets versions back, and a watch that waits for a higher one may stay silent."""
 
 
 STALE_AFTER_S = 5.0
@@ -104,6 +106,9 @@ class Reflector:
                 return self._list()
             return self._watch(self._version)
         except ApiError as error:
+            if self._clock() - self.beat_at >= SILENCE_S:
+                # not even a bookmark came: a connection that is half open, or a version that the server has not reached
+                self._version = None
             return self._carry_out(of_status(error.status), str(error))
         except Exception:
             log.exception("the reflector met something unforeseen; it lists again")
@@ -135,10 +140,11 @@ class Reflector:
         return self._clock() - self._empty_since < CONFIRM_AFTER_S
 
     def _watch(self, version: str) -> float:
+        began, seen = self._clock(), False
         events = self._api.watch(version)
         self._failing_since = None  # it may be long until the first event
         for event in events:
-            self.beat_at = self._clock()
+            self.beat_at, seen = self._clock(), True
             body = event.get("object") or {}
             answer = of_event(str(event.get("type")), body.get("code"))
             if EFFECTS[answer] not in (Effect.UPDATE, Effect.RELEASE, Effect.GO_ON):
@@ -152,6 +158,8 @@ class Reflector:
                 self._store.remove(body)
             if self._stopped.is_set():
                 break
+        if not seen and self._clock() - began < SHORTEST_WATCH_S:
+            return self._delay()  # whatever answers there, it is no API server that is well
         self._note(Answer.ENDED)
         return 0.0
 

@@ -33,13 +33,17 @@ class Store:
         self.listed.set()
         self._on_change()
 
-    def put(self, body: Object) -> None:
-        """Take in one object unless a newer version of it is here."""
+    def put(self, body: Object, *, instead_of: Object | None = None) -> None:
+        """Take in one object unless a newer version of it is here. What was written gives what is newer than
+        `instead_of`, whatever its number: a backup that is restored sets the numbers back.
+        """
         name = body["metadata"]["name"]
         with self._lock:
             known = self._objects.get(name)
-            if known is not None and _uid(known) == _uid(body) and _version(body) <= _version(known):
-                return
+            if known is not None and _uid(known) == _uid(body):
+                is_older = _version(body) < _version(known) and known is not instead_of
+                if is_older or _version(body) == _version(known):
+                    return
             self._objects[name] = body
         self._on_change()
 

@@ -26,7 +26,7 @@ _UNPRIVILEGED_USER = "nobody"
 _NICENESS = 10
 _OOM_SCORE_ADJUST = "500"
 # Processes and threads of the user: a fork bomb ends here. Scripts of 64 checks and their children fit.
-_MAXIMUM_PROCESSES = 512
+MAXIMUM_PROCESSES = 512
 _MAXIMUM_FILES = 1024
 _MAXIMUM_FILE_BYTES = 16 * 1024 * 1024
 _THREAD_STACK_BYTES = 256 * 1024
@@ -49,7 +49,7 @@ def confine(*, die_with_parent: bool) -> str | None:
     if die_with_parent:
         libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)  # after the change of user, which clears it
     _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_NPROC, _MAXIMUM_PROCESSES)
+    _limit(resource.RLIMIT_NPROC, MAXIMUM_PROCESSES)
     _limit(resource.RLIMIT_NOFILE, _MAXIMUM_FILES)
     _limit(resource.RLIMIT_FSIZE, _MAXIMUM_FILE_BYTES)
     threading.stack_size(_THREAD_STACK_BYTES)

@@ -33,6 +33,9 @@ class HttpCheck:
         """Never."""
         return False
 
+    def close(self) -> None:
+        """There is nothing to end."""
+
     async def run(self, check: Mapping[str, Any], *, timeout_s: float, environment: Mapping[str, str]) -> Result:  # noqa: ARG002
         """Good when status and body are as `expect` says."""
         open_sockets: list[socket.socket] = []

@@ -49,6 +49,11 @@ class ScriptCheck:
         """Whether that script still runs."""
         return key in self._runs
 
+    def close(self) -> None:
+        """Kill what has not ended, also what has been told to and had time left for it."""
+        for run in self._runs.values():
+            _signal(run.process, signal.SIGKILL)
+
     async def run(self, check: Mapping[str, Any], *, timeout_s: float, environment: Mapping[str, str]) -> Result:
         """Good with exit status 0 in time."""
         name, key = check["name"], check["key"]

@@ -42,6 +42,10 @@ class Check(Protocol):
         """Whether the last run of that key still goes on, though its result was told."""
         ...
 
+    def close(self) -> None:
+        """End what still goes on; before the process ends."""
+        ...
+
 
 class Server:
     """Serves one connection that is there, or all that come to a listening socket."""
@@ -67,6 +71,8 @@ class Server:
         for task in tuple(self._runs.values()):
             task.cancel()
         await asyncio.gather(*self._runs.values(), return_exceptions=True)
+        for kind in self._kinds.values():
+            kind.close()
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):

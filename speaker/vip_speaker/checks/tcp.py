@@ -18,6 +18,9 @@ class TcpCheck:
         """Never."""
         return False
 
+    def close(self) -> None:
+        """There is nothing to end."""
+
     async def run(self, check: Mapping[str, Any], *, timeout_s: float, environment: Mapping[str, str]) -> Result:  # noqa: ARG002
         """Good when one of the host's addresses takes the connection in time."""
         target = f"{check['host']} port {check['port']}"

@@ -12,6 +12,8 @@ def weight_warnings(vip: VirtualIP) -> list[str]:
     own = vip.spec.priority if assigned is None else assigned.priority
     if own is None:
         return []
-    others = [(peer.node, peer.priority) for peer in (assigned.peers if assigned is not None else ())]
-    found = too_small(vip.spec.track, node="this node", own=own, others=others)
+    below = [peer for peer in (assigned.peers if assigned is not None else ()) if peer.priority < own]
+    best = max(below, key=lambda peer: peer.priority, default=None)
+    successor = (best.node, best.priority) if best is not None else None
+    found = too_small(vip.spec.track, node="this node", own=own, successor=successor)
     return [f"spec.track: {track.name}: {text}" for track, text in found]

@@ -1,7 +1,8 @@
-"""Which processes run: a pidfd per match tells of deaths at once, a walk through /proc four times a second of births.
+"""Which processes run: a pidfd per match tells of deaths at once, four looks a second at what is new of births.
 
-The walk goes in slices of bounded length, so that a node with thousands of processes delays no advertisement. (The
-kernel's proc connector would tell of births too, but answers only in the initial network namespace.)
+Once a second all of /proc is walked through, for what was missed. Everything goes in slices of bounded length, so that
+a node with thousands of processes delays no advertisement. (The kernel's proc connector would tell of births too, but
+answers only in the initial network namespace.)
 """
 
 from __future__ import annotations
@@ -11,23 +12,32 @@ import os
 import select
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
+from vip_speaker.health.births import Births, is_process, last_number
 from vip_speaker.router.loop import Loop
 from vip_speaker.router.timers import Deadline
 
 SCAN_NS = 250_000_000
-"""From the start of one walk to the start of the next."""
+"""From the start of one turn to the start of the next."""
+_WALK_EVERY = 4
+"""Turns from one walk through all of /proc to the next."""
 _SLICE_NS = 500_000
 """A slice ends after this long, whatever is left."""
 _PAUSE_NS = 2_000_000
 """Between slices, for everything else."""
-_OLD_PER_WALK = 32
-"""How many of those seen before are looked at again: a process may become another program without a new number."""
-_YOUNG_WALKS = 8
-"""For how many walks a new process is looked at every time: between fork and exec it bears its parent's name."""
+_OLD_PER_TURN = 32
+"""How many of those seen before are looked at again: a process may become another program without a new number. Once a
+walk those are that count.
+"""
+_YOUNG_TURNS = 8
+"""For how many turns a new process is looked at every time: between fork and exec it bears its parent's name."""
+_CHUNK = 64
+"""Entries of /proc between two looks at the clock."""
 MAXIMUM_WATCHED = 256
 """Descriptors per pattern; of what matches beyond that a death is seen by the next walk."""
 _MAXIMUM_COMMAND_BYTES = 4096 + 1024
+_COMM_BYTES = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +46,11 @@ class Pattern:
 
     name: str | None = None
     command_line: str | None = None
+
+    @property
+    def needs_arguments(self) -> bool:
+        """Whether the kernel's `comm` cannot tell by itself."""
+        return self.name is None or len(os.fsencode(self.name)) > _COMM_BYTES
 
     def matches(self, comm: str, arguments: list[str]) -> bool:
         """Whether this is such a process. The kernel keeps only 15 bytes of a `comm`, which a script runs under."""
@@ -67,23 +82,25 @@ class _Pidfd:
 
 
 class Processes:
-    """Counts the processes that match patterns; walks only while somebody watches."""
+    """Counts the processes that match patterns; looks only while somebody watches."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._watches: dict[Pattern, list[_Watch]] = {}
-        self._age: dict[int, int] = {}  # process → walks since it was first seen
-        self._walk: Iterator[int] | None = None
-        self._seen: set[int] = set()
-        self._old_left = 0
-        self._cursor = 0
+        self._names: dict[int, str] = {}  # of every process that was seen
+        self._young: dict[int, int] = {}  # process → turns left in which it is looked at every time
+        self._old: Iterator[int] = iter(())
+        self._births = Births(last_number)
+        self._turn: Iterator[None] | None = None
+        self._turns = 0
         self._began_ns = 0
         self._next = Deadline(self._continue)
 
     def watch(self, pattern: Pattern, callback: Callable[[int], None]) -> None:
         """Call back with the number of such processes, after the first walk and whenever it is another."""
         self._watches.setdefault(pattern, []).append(_Watch(callback=callback))
-        self._age.clear()  # everything is new to this pattern
+        self._names.clear()  # everything is new to this pattern
+        self._turns = 0
         self._begin()
 
     def unwatch(self, pattern: Pattern, callback: Callable[[int], None]) -> None:
@@ -97,44 +114,96 @@ class Processes:
             del self._watches[pattern]
         if not self._watches:
             self._loop.others.set(self._next, None)
-            self._end_walk()
+            self._turn = None
 
-    # --- the walk
+    # --- turns
 
     def _begin(self) -> None:
-        self._end_walk()
-        self._walk = _process_ids()
-        self._seen = set()
-        self._old_left = _OLD_PER_WALK
+        self._turn = self._look_around()
         self._began_ns = self._loop.now_ns()
         self._loop.others.set(self._next, self._began_ns)
 
-    def _end_walk(self) -> None:
-        self._walk = None
-
     def _continue(self, now_ns: int) -> None:
-        if self._walk is None:
+        if self._turn is None:
             self._begin()
             return
         until_ns = self._loop.now_ns() + _SLICE_NS
-        for pid in self._walk:
-            self._look_at(pid)
+        for _ in self._turn:
             if self._loop.now_ns() >= until_ns:
                 self._loop.others.set(self._next, self._loop.now_ns() + _PAUSE_NS)
                 return
-        self._finish()
+        self._turn = None
+        self._turns += 1
         self._loop.others.set(self._next, max(now_ns, self._began_ns + SCAN_NS))
 
+    def _look_around(self) -> Iterator[None]:
+        """One turn; it may be left between any two steps."""
+        for pid in self._births.numbers():
+            if is_process(pid):
+                self._meet(pid)
+            yield
+        for pid, turns in tuple(self._young.items()):
+            self._young[pid] = turns - 1
+            if turns <= 1:
+                del self._young[pid]
+                self._names.pop(pid, None)  # once more closely: its arguments come after its name
+            self._look_at(pid)
+            yield
+        for pid in self._some_old():
+            if pid not in self._young:
+                self._look_at(pid)
+                yield
+        if self._turns % _WALK_EVERY == 0:
+            for pid in self._matches():
+                self._look_at(pid)
+                yield
+            yield from self._walk()
+
+    def _matches(self) -> set[int]:
+        return {pid for watches in self._watches.values() for watch in watches for pid in watch.matches}
+
+    def _some_old(self) -> list[int]:
+        """The next of those seen before, so that all have their turn."""
+        some = list(islice(self._old, _OLD_PER_TURN))
+        if len(some) < _OLD_PER_TURN:
+            self._old = iter(tuple(self._names))
+        return some
+
+    def _walk(self) -> Iterator[None]:
+        """Through all of /proc: meet whom we missed, forget who is gone."""
+        there: set[int] = set()
+        ids = _process_ids()
+        while chunk := set(islice(ids, _CHUNK)):
+            there |= chunk
+            for pid in chunk - self._names.keys():
+                self._meet(pid)
+                yield
+            yield
+        for pid in self._names.keys() - there:
+            if _comm_of(pid) is None:  # it may have been born meanwhile
+                self._gone(pid)
+            yield
+        for watches in tuple(self._watches.values()):
+            for watch in tuple(watches):
+                if not watch.walked:
+                    watch.walked = True
+                    self._tell(watch)
+
+    def _meet(self, pid: int) -> None:
+        self._young[pid] = _YOUNG_TURNS
+        self._names.pop(pid, None)
+        self._look_at(pid)
+
     def _look_at(self, pid: int) -> None:
-        self._seen.add(pid)
-        age = self._age.get(pid, 0)
-        self._age[pid] = age + 1
-        if age > _YOUNG_WALKS and not self._is_match(pid):
-            if self._old_left <= 0 or pid <= self._cursor:
-                return
-            self._old_left -= 1
-            self._cursor = pid
-        comm, arguments = _name_of(pid)
+        """Who that is now. A program that has the same name as before is the same, but for its arguments."""
+        comm = _comm_of(pid)
+        if comm is None:
+            self._gone(pid)
+            return
+        if comm == self._names.get(pid) and not self._by_arguments:
+            return
+        self._names[pid] = comm
+        arguments = _arguments_of(pid)
         for pattern, watches in self._watches.items():
             matches = pattern.matches(comm, arguments)
             for watch in watches:
@@ -144,22 +213,17 @@ class Processes:
                     self._forget(watch, pid)
                     self._tell(watch)
 
-    def _is_match(self, pid: int) -> bool:
-        return any(pid in watch.matches for watches in self._watches.values() for watch in watches)
+    @property
+    def _by_arguments(self) -> bool:
+        return any(pattern.needs_arguments for pattern in self._watches)
 
-    def _finish(self) -> None:
-        self._walk = None
-        if self._old_left > 0:
-            self._cursor = 0  # all old ones have had their turn
-        for pid in self._age.keys() - self._seen:
-            del self._age[pid]
+    def _gone(self, pid: int) -> None:
+        self._names.pop(pid, None)
+        self._young.pop(pid, None)
         for watches in tuple(self._watches.values()):
             for watch in tuple(watches):
-                for pid in watch.matches.keys() - self._seen:
+                if pid in watch.matches:
                     self._forget(watch, pid)
-                    self._tell(watch)
-                if not watch.walked:
-                    watch.walked = True
                     self._tell(watch)
 
     # --- matches
@@ -183,7 +247,6 @@ class Processes:
 
     def _died(self, watch: _Watch, pid: int) -> None:
         self._forget(watch, pid)
-        self._age.pop(pid, None)
         self._tell(watch)
 
     def _forget(self, watch: _Watch, pid: int) -> None:
@@ -205,14 +268,21 @@ def _process_ids() -> Iterator[int]:
                 yield int(entry.name)
 
 
-def _name_of(pid: int) -> tuple[str, list[str]]:
-    """The name and the arguments of a process; nothing of one that is gone."""
+def _comm_of(pid: int) -> str | None:
+    """The name of a process; None of one that is gone."""
     try:
-        comm = _read(f"/proc/{pid}/comm", 64).rstrip("\n")
+        return _read(f"/proc/{pid}/comm", 64).rstrip("\n")
+    except OSError:
+        return None
+
+
+def _arguments_of(pid: int) -> list[str]:
+    """The arguments of a process; none of one that is gone, and of the kernel's own."""
+    try:
         command = _read(f"/proc/{pid}/cmdline", _MAXIMUM_COMMAND_BYTES)
     except OSError:
-        return "", []
-    return comm, command.rstrip("\0").split("\0") if command else []
+        return []
+    return command.rstrip("\0").split("\0") if command else []
 
 
 def _read(path: str, size: int) -> str:

@@ -24,6 +24,7 @@ from vip_speaker.router.timers import Deadline
 log = logging.getLogger(__name__)
 
 _MS = 1_000_000
+_SECOND = 1_000 * _MS
 # Pauses before a new attempt; the last one stays.
 _PAUSES_NS = tuple(pause * _MS for pause in (100, 200, 500, 1000, 2000, 5000))
 # TERM, two seconds later KILL, and then the answer has to come.
@@ -31,8 +32,8 @@ _HUNG_AFTER_NS = 3_500 * _MS
 # A new process imports its modules first, which takes seconds on a busy machine.
 _START_NS = 15_000 * _MS
 _REAP_NS = 50 * _MS
-# Answers handled before the loop may do something else: whoever sends them must not keep it busy.
-_ANSWERS_PER_TURN = 32
+# A process that lost us ends what it runs, and then itself. One that hangs does neither.
+_GRACE_NS = 1_000 * _MS
 _MAXIMUM_ANSWER_BYTES = 4096
 MAXIMUM_REASON = 200
 """Characters of a reason that are kept; it goes into state files, the API and the log."""
@@ -81,7 +82,7 @@ class Runner:
         self._where = where
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._dying: list[subprocess.Popen[bytes]] = []
+        self._dying: list[tuple[subprocess.Popen[bytes], int]] = []  # and when to kill it
         self._numbers = count(1)
         self._pending: dict[int, _Pending] = {}
         self._starting_until_ns = 0
@@ -110,15 +111,18 @@ class Runner:
         self._pending.pop(number, None)
 
     def close(self) -> None:
-        """End the process that we started."""
+        """End the process that we started, and with it what it runs. Waits for it."""
         self._pending.clear()
         self._wanted = False
         for deadline in (self._connect, self._hung, self._reap):
             self._loop.others.set(deadline, None)
         self._disconnect()
-        for process in self._dying:
+        for process, kill_at_ns in self._dying:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(1)  # it was killed
+                process.wait(max(0, kill_at_ns - self._loop.now_ns()) / _SECOND)
+            process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
 
     def _send(self, message: bytes) -> bool:
         if self._socket is None:
@@ -190,14 +194,16 @@ class Runner:
             self._socket.close()
             self._socket = None
         if self._process is not None:
-            self._process.kill()
-            self._dying.append(self._process)
+            self._dying.append((self._process, self._loop.now_ns() + _GRACE_NS))
             self._process = None
             self._reap_now(self._loop.now_ns())
 
     def _reap_now(self, now_ns: int) -> None:
-        """Without waiting: a killed process takes a moment."""
-        self._dying = [process for process in self._dying if process.poll() is None]
+        """Without waiting: a process takes a moment to end."""
+        for process, kill_at_ns in self._dying:
+            if now_ns >= kill_at_ns:
+                process.kill()
+        self._dying = [one for one in self._dying if one[0].poll() is None]
         self._loop.others.set(self._reap, now_ns + _REAP_NS if self._dying and self._wanted else None)
 
     def _answer_nothing(self, numbers: tuple[int, ...]) -> None:
@@ -207,24 +213,24 @@ class Runner:
     # --- answers
 
     def _read(self) -> None:
-        for _ in range(_ANSWERS_PER_TURN):
-            if self._socket is None:
-                return
-            try:
-                message = self._socket.recv(_MAXIMUM_ANSWER_BYTES)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._lost(f"the checks process is gone: {error.strerror}")
-                return
-            if not message:
-                self._lost("the checks process has ended")
-                return
-            answer = _parse(message)
-            waiting = self._pending.pop(answer[0], None) if answer is not None else None
-            if answer is not None and waiting is not None:
-                self._failures, self.problem, self._starting_until_ns = 0, "", 0
-                waiting.callback(answer[1])
+        """One answer per turn of the loop: what is due goes out between any two, however many wait."""
+        if self._socket is None:
+            return
+        try:
+            message = self._socket.recv(_MAXIMUM_ANSWER_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(f"the checks process is gone: {error.strerror}")
+            return
+        if not message:
+            self._lost("the checks process has ended")
+            return
+        answer = _parse(message)
+        waiting = self._pending.pop(answer[0], None) if answer is not None else None
+        if answer is not None and waiting is not None:
+            self._failures, self.problem, self._starting_until_ns = 0, "", 0
+            waiting.callback(answer[1])
 
     def _look_for_hung(self, now_ns: int) -> None:
         late = tuple(number for number, one in self._pending.items() if one.until_ns <= now_ns)

@@ -99,14 +99,15 @@ class PacketSocket:
         return self.dropped
 
     def _receive_frames(self, budget: int) -> Iterator[tuple[bytes, Ancillary, Sender]]:
-        with as_link_error("receive"):
-            for _ in range(budget):
-                try:
-                    data, ancillary, _, sender = self._socket.recvmsg(MAX_FRAME, ANCILLARY_SPACE)
-                except BlockingIOError:
-                    return
-                if len(data) > ETHERNET_HEADER:
-                    yield data, ancillary, sender
+        for _ in range(budget):
+            try:
+                data, ancillary, _, sender = self._socket.recvmsg(MAX_FRAME, ANCILLARY_SPACE)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise LinkError("receive", error) from error
+            if len(data) > ETHERNET_HEADER:
+                yield data, ancillary, sender
 
 
 class LinkSocket(PacketSocket):
@@ -125,8 +126,10 @@ class LinkSocket(PacketSocket):
 
     def send(self, frame: bytes) -> None:
         """Send an Ethernet frame as it is. LinkError when the link is down, gone, or its queue full."""
-        with as_link_error("send"):
+        try:
             self._socket.send(frame)
+        except OSError as error:
+            raise LinkError("send", error) from error
 
     def join(self, family: int) -> None:
         """Join VRRP's group of `family` (4, 6), so that interface and snooping switches let it through;

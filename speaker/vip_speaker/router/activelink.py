@@ -174,7 +174,8 @@ class ActiveLink:
             if verdict is not None:
                 refusal = refusal or verdict
             elif channel.is_ours(decoded):
-                self.remarks.update(remarks(decoded, channel.expectation))
+                for remark in remarks(decoded, channel.expectation):
+                    self.remarks[remark] += 1
                 listener.heard(decoded, channel, arrived_ns)
                 return
             else:

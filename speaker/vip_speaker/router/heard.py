@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vip_speaker.vrrp.types import SECOND, Advertisement, IPAddress
 
@@ -14,9 +14,8 @@ INTERVALS = 4
 SHORTEST_NS = 10 * SECOND
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeardKey:
-    """A router that advertises on the link."""
+class HeardKey(NamedTuple):
+    """A router that advertises on the link. A tuple, because one is made for every advertisement."""
 
     vrid: int
     version: int

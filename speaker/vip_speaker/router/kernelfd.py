@@ -59,12 +59,16 @@ class DeadlineTimer:
         return self._fd
 
     def arm(self, at_ns: int | None) -> None:
-        """Become readable at `at_ns` (an instant that has passed: at once); None: never."""
-        if at_ns == self._armed_at_ns:
+        """Become readable at `at_ns` (an instant that has passed: at once), or before; None: not for this.
+
+        What is armed earlier stays: every advertisement of a master puts an expiry off, and one timer that fires for
+        nothing is cheaper than one system call for each.
+        """
+        if at_ns is None or (self._armed_at_ns is not None and self._armed_at_ns <= at_ns):
             return
         self._armed_at_ns = at_ns
         # An all-zero value disarms, so the earliest instant is one nanosecond.
-        seconds, nanoseconds = (0, 0) if at_ns is None else divmod(max(at_ns, 1), _NANOSECONDS)
+        seconds, nanoseconds = divmod(max(at_ns, 1), _NANOSECONDS)
         self._spec.value_s, self._spec.value_ns = seconds, nanoseconds
         _checked(_libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, ctypes.byref(self._spec), None), "timerfd_settime")
 

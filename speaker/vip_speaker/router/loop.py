@@ -82,7 +82,7 @@ class Loop:
         self.on_breath(now_ns)
 
     def rearm(self) -> None:
-        """Let the timer wake the loop for the earliest deadline of all queues."""
+        """Let the timer wake the loop for the earliest deadline of all queues, at the latest."""
         expiry_ns = self.expiries.next_at_ns()
         instants = (self.adverts.next_at_ns(), self.others.next_at_ns(), expiry_ns and expiry_ns - _LEAD_NS)
         self._timer.arm(min((at_ns for at_ns in instants if at_ns is not None), default=None))

@@ -168,7 +168,10 @@ def _read_bounded(directory: Path, name: str, known: tuple[int, ...] | None) -> 
 
     A symlink may only lead to a file inside the directory (as a ConfigMap's do). Non-blocking: a FIFO must not stop us.
     """
-    fd = os.open(directory / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    path = f"{directory}/{name}"  # not a Path: this runs for every file at every look
+    if known is not None and _stamp(os.stat(path)) == known:  # noqa: PTH116
+        return known, None
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -178,9 +181,7 @@ def _read_bounded(directory: Path, name: str, known: tuple[int, ...] | None) -> 
             raise ValueError("a link that leads out of the directory")
         if status.st_size > _MAX_FILE_BYTES:
             raise ValueError(f"larger than {_MAX_FILE_BYTES} bytes")
-        stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        if stamp == known:
-            return stamp, None
+        stamp = _stamp(status)
         data = os.read(fd, _MAX_FILE_BYTES + 1)
     finally:
         os.close(fd)
@@ -188,3 +189,7 @@ def _read_bounded(directory: Path, name: str, known: tuple[int, ...] | None) -> 
         return stamp, data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 text ({error.reason} at byte {error.start})") from error
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 _METRICS_EVERY_NS = 5 * SECOND
 # A neighbour can make many; the first say enough.
 _MAX_COMMON_PROBLEMS = 3
+# Who is heard changes without an event of the VIP that listens: a router that leaves frees its VRID.
+_LISTENERS_EVERY_NS = SECOND
 
 
 class Outlet:
@@ -45,11 +47,13 @@ class Outlet:
         self._complained = False
         self._flush = Deadline(self._flush_now)
         self._metrics = Deadline(self._write_metrics)
+        self._listeners = Deadline(self._listeners_stale)
 
     def start(self) -> None:
         """Take the directory over: what an earlier process left there is gone."""
         self._attempt(self._directory.clear)
         self._write_metrics(self._loop.now_ns())
+        self._listeners_stale(self._loop.now_ns())
 
     def link_opened(self, link: ActiveLink) -> None:
         """A link is listened to; after a while we know who is there."""
@@ -99,6 +103,13 @@ class Outlet:
         self._stale.update(self._instances, self._bad, self._written)
         self._loop.others.set(self._flush, self._loop.now_ns())
 
+    def _listeners_stale(self, now_ns: int) -> None:
+        listeners = {name for name, one in self._instances.items() if isinstance(one.state, InitState) and one.link}
+        if listeners:
+            self._stale |= listeners
+            self._loop.others.set(self._flush, now_ns)
+        self._loop.others.set(self._listeners, now_ns + _LISTENERS_EVERY_NS)
+
     def _flush_now(self, _now_ns: int) -> None:
         stale, self._stale = self._stale, set()
         for name in sorted(stale):
@@ -141,8 +152,9 @@ class Outlet:
         return link_document(link, subnets, self._loop.now_ns())
 
     def _tell_service_manager(self) -> None:
-        roles = {role: [n for n, one in sorted(self._instances.items()) if one.role is role] for role in Role}
-        told = "; ".join(f"{role} {' '.join(names)}" for role, names in roles.items() if names) or "no VirtualIP"
+        states = [state for _, state in sorted(self._written.items())]
+        roles = {role: [_with_master(state) for state in states if state.state == role] for role in Role}
+        told = "; ".join(f"{role} {', '.join(names)}" for role, names in roles.items() if names) or "no VirtualIP"
         if told != self._told:
             self._told = told
             notify(f"STATUS={told}")
@@ -162,3 +174,8 @@ class Outlet:
             return False
         self._complained = False
         return True
+
+
+def _with_master(state: statefile.VirtualIPState) -> str:
+    """The VIP's name, and who is master where that is another."""
+    return f"{state.name} (master {state.master})" if state.state == Role.BACKUP and state.master else state.name

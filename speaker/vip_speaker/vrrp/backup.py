@@ -96,7 +96,8 @@ def _heard(config: Config, state: BackupState, event: Heard, now_ns: int) -> Ste
     # SM-27: a lower priority that is being preempted is heard, and moves no timer.
     # SM-28: an equal priority is accepted whatever its address; addresses are compared between masters only.
     if advertisement.priority >= config.priority:
-        state = replace(state, preempt_at_ns=None)
+        if state.preempt_at_ns is not None:
+            state = replace(state, preempt_at_ns=None)
     elif _preempts(config):
         if config.priority == OWNER_PRIORITY or config.preempt_delay_ns == 0:
             return replace(state, rival=heard_master(advertisement, now_ns)), notes

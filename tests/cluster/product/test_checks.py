@@ -2,19 +2,23 @@
 
 import contextlib
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cluster.installation import Installation
+from tests.cluster.installation import NAMESPACE, Installation
 from tests.netns import wait_for
 from tests.probe import Probe
 from tests.watch import Holders
 
 pytestmark = pytest.mark.cluster
 
-ADDRESS = "192.168.137.220"
+ADDRESS, OTHER = "192.168.137.220", "192.168.137.221"
 FILES, SCRIPTS = "/run/checked", "/run/scripts"
 VALUES = (
     "--set", "speaker.hostPID=true", "--set", f"speaker.hostFiles={{{FILES}}}",
@@ -118,11 +122,11 @@ def moves_and_comes_back(product: Installation, master: str, kind: str) -> None:
     wait_for(lambda: product.holders(ADDRESS) == [master], what=f"{kind}: it is back", timeout=30, poll=0.1)
 
 
-def entry(product: Installation, node: str) -> dict[str, object]:
+def entry(product: Installation, node: str) -> dict[str, Any]:
     return next(e for e in product.status("web")["nodes"] if e["node"] == node)
 
 
-def facts(product: Installation, name: str) -> dict[str, object]:
+def facts(product: Installation, name: str) -> dict[str, Any]:
     """What the operator says of a check, by node."""
     entries = product.status("web")["nodes"]
     return {e["node"]: f["value"] for e in entries for f in e.get("facts", ()) if f["name"] == name}
@@ -130,6 +134,10 @@ def facts(product: Installation, name: str) -> dict[str, object]:
 
 def said(product: Installation, node: str) -> str:
     return str(entry(product, node).get("reason", ""))
+
+
+def told(product: Installation, node: str, words: str) -> None:
+    wait_for(lambda: words in said(product, node), what=f"{node} says {words}", timeout=20, poll=0.1)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +153,7 @@ def test_what_a_node_sees_moves_the_vip_and_the_status_says_why(checked, kind, r
     master = serve(checked, track=[ON_NODE[kind]])
     spoil(checked, master, kind)
     wait_for(lambda: checked.master("web") not in ("", master), what="another master", timeout=30, poll=0.1)
-    wait_for(lambda: reason in said(checked, master), what="the reason is told", timeout=10, poll=0.1)
+    told(checked, master, reason)
     if kind == "script":  # whose own words tell what it was allowed
         words = said(checked, master).replace("\t", " ")
         assert "CapEff: 0000000000000000" in words
@@ -155,6 +163,52 @@ def test_what_a_node_sees_moves_the_vip_and_the_status_says_why(checked, kind, r
     assert checked.condition("web", "Degraded")[0] == "False"
     mend(checked, master, kind)
     wait_for(lambda: checked.holders(ADDRESS) == [master], what="it is back", timeout=30, poll=0.1)
+
+
+def processes(product: Installation, node: str, words: str) -> list[int]:
+    """The processes (as this side counts) of the node's speaker whose command line contains these words."""
+    uid = product.speakers()[node]["metadata"]["uid"].replace("-", "")
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            group = (folder / "cgroup").read_text().replace("-", "").replace("_", "")
+            command = (folder / "cmdline").read_text().replace("\0", " ")
+            if uid in group and words in command:
+                found.append(int(folder.name))
+    return found
+
+
+def container(product: Installation, node: str, name: str) -> dict[str, Any]:
+    statuses = product.speakers()[node]["status"]["containerStatuses"]
+    return next(s for s in statuses if s["name"] == name)
+
+
+def restarted(product: Installation, node: str, name: str, *, after: int) -> bool:
+    status = container(product, node, name)
+    return status["restartCount"] > after and status["ready"]
+
+
+def test_what_runs_the_checks_is_killed_and_nothing_moves(checked):
+    master = serve(checked, track=[ON_NODE["script"], ON_NODE["tcp"]])
+    count = container(checked, master, "checks")["restartCount"]
+    with Holders(ADDRESS, [checked.cluster.host(n.name) for n in checked.cluster.nodes]) as held:
+        for pid in processes(checked, master, "vip-speaker checks"):
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: restarted(checked, master, "checks", after=count), what="it runs again", timeout=60, poll=0.2)
+    assert {change.holders for change in held.changes[1:]} == {frozenset({master})}
+    moves_and_comes_back(checked, master, "script")  # so they are carried out again
+
+
+def test_a_guard_that_is_not_the_first_process_is_killed_and_one_router_runs_again(checked):
+    master = serve(checked)
+    count = container(checked, master, "router")["restartCount"]
+    (guard,) = processes(checked, master, "guard_program")
+    os.kill(guard, signal.SIGKILL)
+    wait_for(lambda: restarted(checked, master, "router", after=count), what="it runs again", timeout=60, poll=0.2)
+    wait_for(lambda: checked.holders(ADDRESS) == [master], what="it is back", timeout=60, poll=0.1)
+    checked.settled("web")
+    # the guard's own command line names the router's, which it starts
+    assert len(processes(checked, master, "-m vip_speaker.router")) == 2
 
 
 def test_the_api_server_is_down_and_checks_still_move_the_vip_while_facts_stay(checked):
@@ -201,7 +255,7 @@ def parts(product: Installation, name: str) -> dict[str, str]:
     return found
 
 
-def served_pods(product: Installation) -> list[dict[str, object]]:
+def served_pods(product: Installation) -> list[dict[str, Any]]:
     container = {"name": "it", "image": "localhost/busybox:1"}
     return [
         {
@@ -229,7 +283,7 @@ def test_the_last_ready_pod_leaves_the_node_and_so_does_the_vip(checked):
         checked.cluster.kubectl("delete", "pod", f"served-{master}", "--now", "--wait=false")
         wait_for(lambda: checked.master("web") not in ("", master), what="the VIP leaves", timeout=30, poll=0.1)
         assert facts(checked, "served")[checked.master("web")]
-        assert "0 of 1 pods ready: -50" in said(checked, master)
+        told(checked, master, "0 of 1 pods ready: -50")
     finally:
         checked.cluster.kubectl("delete", "pod", "-l", "app=served", "--now", "--ignore-not-found")
 
@@ -246,7 +300,7 @@ def test_a_condition_of_the_node_moves_the_vip(checked):
     master = serve(checked, track=[{"name": "own", "weight": -50, "node": {"condition": "Checked"}}])
     set_condition(checked, master, "False")
     wait_for(lambda: checked.master("web") not in ("", master), what="the VIP leaves", timeout=30, poll=0.1)
-    assert "Checked is False: -50" in said(checked, master)
+    told(checked, master, "Checked is False: -50")
     set_condition(checked, master, "True")
     wait_for(lambda: checked.holders(ADDRESS) == [master], what="it is back", timeout=30, poll=0.1)
 
@@ -267,7 +321,7 @@ def test_a_cordoned_master_gives_the_vip_up_by_its_policy_and_takes_it_back(chec
     with Holders(ADDRESS, [checked.cluster.host(n.name) for n in checked.cluster.nodes]) as held:
         with cordoned(checked, "cordon", master):
             wait_for(lambda: entry(checked, master).get("state") == state, what=f"it is {state}", timeout=30, poll=0.1)
-            assert "the node is cordoned" in said(checked, master)
+            told(checked, master, "the node is cordoned")
             wait_for(lambda: checked.master("web") not in ("", master), what="another master", timeout=10, poll=0.1)
         wait_for(lambda: checked.holders(ADDRESS) == [master], what="it is back", timeout=30, poll=0.1)
     assert all(change.holders for change in held.changes[1:]), "a planned move leaves no moment without a holder"
@@ -276,16 +330,14 @@ def test_a_cordoned_master_gives_the_vip_up_by_its_policy_and_takes_it_back(chec
 
 def test_a_cordoned_master_keeps_the_vip_unless_told_otherwise(checked):
     master = serve(checked)
-    other = next(n.name for n in checked.cluster.nodes if n.name != master)
-    checked.apply("told", "192.168.137.221", virtualRouterID=52, onCordon="Release", priorities=[
-        {"nodeSelector": {"matchLabels": {"kubernetes.io/hostname": master}}, "priority": 250},
-        {"nodeSelector": {"matchLabels": {"kubernetes.io/hostname": other}}, "priority": 200},
-    ])  # fmt: skip
+    first = [{"nodeSelector": {"matchLabels": {"kubernetes.io/hostname": master}}, "priority": 250}]
+    checked.apply("told", OTHER, virtualRouterID=52, onCordon="Release", priority=200, priorities=first)
     checked.settled("told")
+    wait_for(lambda: checked.master("told") == master, what="told is on the same node", timeout=30, poll=0.1)
     hosts = [checked.cluster.host(n.name) for n in checked.cluster.nodes]
     with Holders(ADDRESS, hosts) as held, cordoned(checked, "cordon", master):
         # the other VIP shows when the cordon has come through
-        wait_for(lambda: checked.master("told") not in ("", master), what="told moves", timeout=30, poll=0.1)
+        wait_for(lambda: master not in checked.holders(OTHER), what="told moves", timeout=30, poll=0.1)
     assert {change.holders for change in held.changes[1:]} == {frozenset({master})}
     assert "facts" not in entry(checked, master)
 
@@ -319,3 +371,24 @@ def test_a_node_that_is_to_serve_nobody_from_outside_hands_over_where_that_is_as
             checked.cluster.kubectl("label", "node", master, f"{label}-")
         checked.settled("web")
     assert all(change.holders for change in held.changes[1:]), "a planned move leaves no moment without a holder"
+
+
+def test_scripts_may_come_from_a_configmap(installation):
+    script = {"look": "#!/bin/sh\necho as $(id -u)\n"}
+    metadata = {"name": "scripts", "namespace": NAMESPACE}
+    installation.cluster.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": script},
+    )
+    try:
+        installation.restore("--set", "speaker.scripts.enabled=true", "--set", "speaker.scripts.configMap=scripts")
+        # above 0 a weight is added by a run that succeeded, and by nothing else
+        installation.serve("web", ADDRESS, virtualRouterID=51, track=[ON_NODE["script"] | {"weight": 50}])
+        well(installation, less=-50)
+        missing = {"name": "other", "weight": -20, "script": {"name": "other", "interval": "200ms"}}
+        installation.apply("web", ADDRESS, virtualRouterID=51, track=[missing])
+        for node in installation.cluster.nodes:
+            told(installation, node.name, "there is no other in /scripts: -20")
+    finally:
+        installation.delete_vips()
+        installation.cluster.kubectl("delete", "configmap", "scripts", "-n", NAMESPACE)

@@ -18,38 +18,37 @@ def test_the_table(weight, reverse, good, bad):
     assert (contribution(track, good=True), contribution(track, good=False)) == (good, bad)
 
 
-def weak(*tracks, own, others):
-    named = [(f"n{p}", p) for p in others]
-    return [text for _, text in too_small(tracks, node="n", own=own, others=named)]
+def weak(*tracks, own, below=None):
+    successor = None if below is None else (f"n{below}", below)
+    return [text for _, text in too_small(tracks, node="n", own=own, successor=successor)]
 
 
 @pytest.mark.parametrize(
-    ("weight", "own", "others", "said"),
+    ("weight", "own", "below", "said"),
     [
-        (10, 210, (200, 100), "it takes 11 or more"),
-        (11, 210, (200, 100), None),
-        (-10, 210, (200,), "from 210 to 200"),
-        (-10, 210, (), None),
-        (-10, 200, (210,), None),
-        (-10, 255, (200,), "never changes"),
-        (-50, 3, (1,), "from 3 to 1 when it fails, not below the 1 of n1"),
-        (50, 250, (240,), None),
-        (0, 210, (200,), None),
+        (10, 210, 200, "it takes 11 or more"),
+        (11, 210, 200, None),
+        (-10, 210, 200, "from 210 to 200"),
+        (-10, 210, None, None),
+        (-10, 255, 200, "never changes"),
+        (-50, 3, 1, "from 3 to 1 when it fails, not below the 1 of n1"),
+        (50, 250, 240, None),
+        (0, 210, 200, None),
     ],
 )
-def test_the_next_one_below_decides(weight, own, others, said):
-    texts = weak(check(weight), own=own, others=others)
+def test_the_next_one_below_decides(weight, own, below, said):
+    texts = weak(check(weight), own=own, below=below)
     assert len(texts) == (said is not None)
     assert all(said in text for text in texts)
 
 
 def test_what_all_checks_add_together_is_the_same_everywhere():
-    assert weak(check(10), check(-11), own=210, others=(200,)) == [
+    assert weak(check(10), check(-11), own=210, below=200) == [
         "weight 10 brings n from 220 to 210 when it fails, not below the 210 of n200: nothing moves; "
         "it takes 11 or more"
     ]
 
 
 def test_numbers_are_not_judged():
-    assert weak(check(1, kind="file", path="/x"), own=210, others=(200,)) == []
-    assert len(weak(check(1, kind="file", path="/x", exists=True), own=210, others=(200,))) == 1
+    assert weak(check(1, kind="file", path="/x"), own=210, below=200) == []
+    assert len(weak(check(1, kind="file", path="/x", exists=True), own=210, below=200)) == 1

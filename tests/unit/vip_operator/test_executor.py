@@ -6,7 +6,7 @@ import pytest
 from vip_operator.api import ApiException
 from vip_operator.executor import AT_ONCE, LONGEST_DELAY_S, Executor
 from vip_operator.plan.changes import ApplyDaemonSet, ApplyStatus, ClearEntry, DeletePod, Event
-from vip_operator.store import VIPS, Store
+from vip_operator.store import VIPS, SetBackError, Store
 
 from tests.operator_world import manifest
 
@@ -16,13 +16,15 @@ class FakeApi:
         self.calls = []
         self.failing = {}
         self.on_call = lambda: None
+        self.version = 0
 
     def _call(self, kind, name):
         self.calls.append((kind, name))
         self.on_call()
         if (kind, name) in self.failing:
             raise self.failing[kind, name]
-        return {"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": str(len(self.calls))}}
+        self.version += 1
+        return {"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": str(self.version)}}
 
     def apply_status(self, name, uid, status):
         return self._call("status", name)
@@ -158,3 +160,11 @@ def test_calls_go_out_beside_each_other(bench):
     together = threading.Barrier(AT_ONCE, timeout=20)
     bench.api.on_call = together.wait
     assert bench.run(*(status(f"vip{number}") for number in range(AT_ONCE))) is None
+
+
+def test_an_answer_older_than_what_was_known_ends_the_process_instead_of_being_written_again_for_ever(bench):
+    bench.run(status("web"))
+    bench.run(status("web"))
+    bench.api.version = 0  # a backup was restored
+    with pytest.raises(SetBackError):
+        bench.run(status("web"))

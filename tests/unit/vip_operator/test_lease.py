@@ -5,6 +5,10 @@ import copy
 import pytest
 from vip_operator.api import ApiException
 from vip_operator.lease import DURATION_S, GIVE_BACK_AFTER_S, RENEW_AFTER_S, Hold, Lease
+from vip_operator.loop import Loop
+from vip_operator.plan import Plan
+from vip_operator.plan.changes import ClearEntry
+from vip_operator.store import Store
 
 
 class FakeLeases:
@@ -146,3 +150,24 @@ def test_an_outage_is_the_callers_to_retry_and_giving_back_never_fails(bench):
         a.take()
     bench.api.down = False
     assert a.take() is Hold.MINE
+
+
+def test_the_time_that_writing_takes_is_not_idle(bench):
+    """A turn that is longer than the idle time would hand the lease to the other replica between any two turns."""
+    a = bench.lease("a")
+    loop = Loop(bench.api, Store(config_map="cm"), a, config_map="cm")
+    a.take()
+
+    class SlowExecutor:
+        has_events = False
+
+        def carry_out(self, _changes):
+            bench.now += 4 * GIVE_BACK_AFTER_S
+            return 0.0
+
+    loop._executor = SlowExecutor()
+    change = ClearEntry(vip="web", node="n", field_manager="m")
+    assert loop._carry_out(Plan(changes=(change,)), "cluster") == 0.0
+    assert a.give_back_if_idle() == pytest.approx(GIVE_BACK_AFTER_S)
+    bench.now += 2 * GIVE_BACK_AFTER_S
+    assert a.give_back_if_idle() is None

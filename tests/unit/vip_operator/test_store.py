@@ -29,6 +29,16 @@ def test_another_object_of_the_same_name_is_another_object():
     assert not store.remove(NODES, thing(uid="two"))
 
 
+def test_a_list_is_right_also_where_a_restored_backup_gave_an_object_a_lower_version():
+    store = Store(config_map="cm")
+    store.put(NODES, thing(version=9))
+    assert not store.replace(NODES, [thing(version=4)], version=7)  # made before that event
+    assert store.get(NODES, "a")["metadata"]["resourceVersion"] == "9"
+    assert store.replace(NODES, [thing(version=4)], version=12)
+    assert store.get(NODES, "a")["metadata"]["resourceVersion"] == "4"
+    assert store.newest(NODES) == 12
+
+
 def test_a_list_removes_what_is_gone_but_not_what_came_since():
     store = Store(config_map="cm")
     store.put(NODES, thing("old", version=3))

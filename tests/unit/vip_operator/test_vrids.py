@@ -1,6 +1,6 @@
 """Which VRID a VirtualIP gets, when, and who yields in a conflict."""
 
-from vip_operator.plan.vrids import search_start
+from vip_operator.plan.vrids import LISTENING_LIMIT, search_start
 
 from tests.operator_world import FakeCluster
 
@@ -47,10 +47,24 @@ def test_nobody_listened_means_no_vrid_however_long_it_takes():
     assert cluster.vrid() is None
 
 
+def test_a_vip_made_anew_gets_the_vrid_it_had_though_a_node_heard_its_predecessor_to_the_last():
+    cluster = cluster_with("web")
+    start = search_start("cluster", "web")
+    cluster.listened(heard=(start,))
+    cluster.settle()
+    assert cluster.vrid() is None
+    cluster.listened()  # the last node has let go of it
+    cluster.settle()
+    assert cluster.vrid() == start
+
+
 def test_what_is_heard_on_the_link_is_taken():
     cluster = cluster_with("web")
     start = search_start("cluster", "web")
     cluster.listened(heard=(start, start % 255 + 1))
+    cluster.settle()
+    assert cluster.vrid() is None, "it may yet fall silent"
+    cluster.advance(LISTENING_LIMIT.total_seconds())
     cluster.settle()
     assert cluster.vrid() == (start + 1) % 255 + 1
 

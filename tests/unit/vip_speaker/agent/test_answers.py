@@ -2,7 +2,7 @@
 
 import pytest
 from vip_speaker.agent.answers import EFFECTS, Answer, Effect, of_event, of_status
-from vip_speaker.agent.api import ApiError
+from vip_speaker.agent.api import SILENCE_S, ApiError
 from vip_speaker.agent.reflector import RELIST_S, Reflector
 from vip_speaker.agent.store import Store
 
@@ -130,9 +130,34 @@ def test_delays_grow_to_a_bound_and_start_anew_after_an_answer():
     assert 0.1 <= waits[0] <= 0.2
     assert 2.5 <= waits[-1] <= 5
     bench.api.refuse_watch = None
+    bench.api.events.append([{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "11"}}}])
     bench.turn()
     bench.api.refuse_watch = refusal(503)
     assert bench.turn() <= 0.2
+
+
+def test_a_watch_that_ends_at_once_and_empty_is_not_asked_for_again_at_once():
+    bench = Bench("a")
+    bench.turn()
+    waits = [bench.turn() for _ in range(12)]
+    assert 0.1 <= waits[0] <= 0.2
+    assert 2.5 <= waits[-1] <= 5
+    assert bench.names() == ["a"]
+
+
+def test_a_watch_in_which_not_even_a_bookmark_comes_is_followed_by_a_list():
+    bench = Bench("a")
+    bench.turn()
+
+    def silence(version):
+        bench.now += SILENCE_S
+        raise refusal(None)
+
+    bench.api.watch = silence
+    bench.turn()
+    bench.api.objects = [vip("b")]  # set back by a backup: its version is below the one that was watched from
+    bench.turn()
+    assert bench.names() == ["b"]
 
 
 @pytest.mark.parametrize("code", [400, 410])

@@ -340,3 +340,24 @@ def test_many_changes_are_written_in_batches_with_the_masters_first(tmp_path):
         batches.append([status["nodes"][0]["state"] for status in written])
     assert batches[0].count("MASTER") == 4
     assert [len(batch) for batch in batches] == [16, 16, 8]
+
+
+def test_the_first_report_of_one_that_waits_for_its_virtual_router_id_is_what_it_heard(tmp_path):
+    bench = Bench(tmp_path, assigned(vrid=None))
+    listening = state("INIT", virtualRouterID=0)
+    assert bench.report(listening) == []
+    bench.now += 3
+    assert bench.report(listening) == []
+    (status,) = bench.report(state("INIT", virtualRouterID=0, link=Link(subnets=("192.168.137.0/24",))))
+    assert status["nodes"][0]["link"] == {"subnets": ["192.168.137.0/24"], "heard": []}
+
+
+def test_one_that_never_heard_anything_is_reported_all_the_same(tmp_path):
+    bench = Bench(tmp_path, assigned(vrid=None))
+    listening = state("INIT", virtualRouterID=0)
+    assert bench.report(listening) == []
+    bench.now += 5
+    assert len(bench.report(listening)) == 1
+    assert bench.report(listening) == []
+    fault = state("FAULT", virtualRouterID=0, reason="eth0 is down")
+    assert len(Bench(tmp_path, assigned(vrid=None)).report(fault)) == 1

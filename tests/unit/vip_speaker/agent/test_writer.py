@@ -199,21 +199,16 @@ def test_a_hostile_directory_neither_blocks_nor_misleads(tmp_path, trap):
     assert secret.read_text() == '{"stolen": true}'
 
 
-def refuse(bench, refused, monkeypatch):
-    """The document of one VIP cannot be written."""
-    write = bench.directory.write
-
-    def refusing(name, document):
-        if name == refused:
-            raise OSError(errno.ENOSPC, "No space left on device", f"{name}.json")
-        write(name, document)
-
-    monkeypatch.setattr(bench.directory, "write", refusing)
-
-
 def test_a_file_that_cannot_be_written_holds_up_no_other(tmp_path, monkeypatch):
     bench = Bench(tmp_path, assigned("a"), assigned("b"))
-    refuse(bench, "a", monkeypatch)
+    write = bench.directory.write
+
+    def refuse(name, document):
+        if name == "a":
+            raise OSError(errno.ENOSPC, "No space left on device", "a.json")
+        write(name, document)
+
+    monkeypatch.setattr(bench.directory, "write", refuse)
     assert "a.json" in bench.writer.synchronise()
     assert sorted(bench.directory.read_all()) == ["b"]
 
@@ -357,11 +352,21 @@ def test_an_object_that_changes_costs_its_own_file_and_no_look_at_the_others(tmp
     assert is_deleted(bench.directory.read_all()["vip8"])
 
 
-def test_a_write_that_failed_is_tried_again_with_the_next_change_anywhere(tmp_path, monkeypatch):
+class FullDirectory(DesiredDirectory):
+    full = True
+
+    def write(self, name, document):
+        if self.full and name == "a":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().write(name, document)
+
+
+def test_a_write_that_failed_is_tried_again_with_the_next_change_anywhere(tmp_path):
     bench = Bench(tmp_path, assigned("a"), assigned("b"))
-    refuse(bench, "a", monkeypatch)
-    assert bench.writer.synchronise()
+    bench.writer._directory = directory = FullDirectory(tmp_path)
+    assert "No space left" in bench.writer.synchronise()
+    assert sorted(bench.directory.read_all()) == ["b"]
     assert bench.writer.synchronise(thoroughly=False)
-    monkeypatch.undo()
+    directory.full = False
     assert not bench.writer.synchronise(thoroughly=False)
     assert sorted(bench.directory.read_all()) == ["a", "b"]

@@ -36,22 +36,26 @@ class VirtualLoop:
 
 
 class VirtualAside:
-    """Work beside the virtual loop: done when time passes, unless it `hangs`."""
+    """Work beside the virtual loop: done when time passes, unless it `hangs`, or is done but `slow` to be told."""
 
     def __init__(self, loop):
         self._loop = loop
-        self.hangs = False
+        self.hangs = self.slow = False
         self._hung = []
 
     def do(self, work):
-        if self.hangs:
+        if self.slow:
+            told = work()
+            self._hung.append(lambda: told)
+        elif self.hangs:
             self._hung.append(work)
         else:
             self._loop.others.set(Deadline(lambda _now_ns: work()()), self._loop.now_ns())
 
     def recover(self):
         """What hung comes back."""
-        self.hangs, hung, self._hung = False, self._hung, []
+        self.hangs = self.slow = False
+        hung, self._hung = self._hung, []
         for work in hung:
             self.do(work)
 

@@ -6,8 +6,10 @@ import asyncio
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from vip_speaker.health import processes
@@ -139,9 +141,9 @@ def test_a_process_that_becomes_another_program_is_noticed(program, tmp_path):
 
 
 def test_an_old_process_has_its_turn_too(program, monkeypatch):
-    """On a node with thousands of processes not every old one is looked at in every walk."""
-    monkeypatch.setattr(processes, "_YOUNG_WALKS", 0)
-    monkeypatch.setattr(processes, "_OLD_PER_WALK", 40)
+    """On a node with thousands of processes not every old one is looked at in every turn."""
+    monkeypatch.setattr(processes, "_YOUNG_TURNS", 0)
+    monkeypatch.setattr(processes, "_OLD_PER_TURN", 40)
     monkeypatch.setattr(processes, "SCAN_NS", 5_000_000)
 
     async def play(loop, watching, told):
@@ -174,7 +176,7 @@ def test_beyond_the_descriptors_a_death_is_seen_by_the_next_walk(program, start,
 def test_a_walk_never_keeps_the_loop_for_long(program, monkeypatch):
     """Ten thousand processes, each of which takes its time to look at."""
     monkeypatch.setattr(processes, "_process_ids", lambda: iter(range(1, 10_000)))
-    monkeypatch.setattr(processes, "_name_of", lambda _pid: (time.sleep(0.0001), [])[1:] and ("x", []))
+    monkeypatch.setattr(processes, "_comm_of", lambda _pid: (time.sleep(0.0001), "x")[1])
     slices = []
 
     async def play(loop, watching, told):
@@ -190,3 +192,59 @@ def test_a_walk_never_keeps_the_loop_for_long(program, monkeypatch):
 
     on_the_loop(play, Pattern(name=program.name))
     assert sorted(slices)[len(slices) // 2] < 2
+
+
+def test_a_walk_passes_ten_thousand_known_processes_in_steps(program, monkeypatch):
+    """Nothing is to be looked at, and still it would take ten milliseconds in one go."""
+
+    async def play(_loop, watching, _told):
+        monkeypatch.setattr(processes, "_process_ids", lambda: iter(range(1, 10_000)))
+        watching._names = dict.fromkeys(range(1, 10_000), "x")
+        watching._young.clear()
+        assert sum(1 for _ in watching._walk()) == -(-9_999 // processes._CHUNK)
+
+    on_the_loop(play, Pattern(name=program.name))
+
+
+@pytest.mark.parametrize("last_number", [None, "of before"])
+def test_a_birth_that_the_kernel_does_not_tell_of_is_found_by_a_walk(program, start, monkeypatch, last_number):
+    monkeypatch.setattr(processes, "last_number", lambda: last_number and 4)
+
+    async def play(loop, watching, told):
+        await until(lambda: told)
+        start()
+        await until(lambda: told[-1][1] == 1)
+
+    on_the_loop(play, Pattern(name=program.name))
+
+
+def test_a_birth_does_not_wait_for_a_walk(program, start, monkeypatch):
+    monkeypatch.setattr(processes, "_WALK_EVERY", 1000)
+
+    async def play(loop, watching, told):
+        await until(lambda: told)
+        start()
+        await until(lambda: told[-1][1] == 1)
+
+    on_the_loop(play, Pattern(name=program.name))
+
+
+def test_a_thread_is_no_process():
+    """Threads have numbers of the same kind, and the name and the arguments of their process."""
+    release = threading.Event()
+
+    async def play(loop, watching, told):
+        await until(lambda: told)
+        before = told[-1][1]
+        threads = [threading.Thread(target=release.wait, args=(PATIENCE_S,)) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        await until(lambda: watching._turns > 2)
+        release.set()
+        assert told[-1][1] == before
+
+    on_the_loop(play, Pattern(command_line=" ".join(_own_command_line())))
+
+
+def _own_command_line() -> list[str]:
+    return Path("/proc/self/cmdline").read_text().rstrip("\0").split("\0")

@@ -18,6 +18,7 @@ from vip_speaker.health import runner as module
 from vip_speaker.health.runner import Outcome, Request, Runner, Where
 from vip_speaker.router.loop import Loop
 
+from tests.netns import wait_for
 from tests.peers import checkout_environment
 
 
@@ -89,6 +90,36 @@ def test_one_that_hangs_is_replaced(monkeypatch):
         assert runner._process is not hung
 
     on_the_loop(Where(), play)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="scripts have to be root's")
+@pytest.mark.parametrize("timeout_ms", [200, 60_000], ids=["after-its-timeout", "before"])
+def test_what_a_script_started_ends_with_the_router(timeout_ms):
+    """Also when its timeout has come already, and it ignores TERM."""
+    with tempfile.TemporaryDirectory(prefix="checks-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        script = directory / "deaf"
+        script.write_text("#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.1; done\n")
+        script.chmod(0o755)
+
+        def left() -> bool:
+            listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+            return any(name in line and "vip_speaker" not in line for line in listed.splitlines())
+
+        async def play(loop, runner):
+            told = []
+            while not left():
+                runner.run(request(name="deaf", timeout_ms=timeout_ms), told.append)
+                loop.rearm()
+                await asyncio.sleep(0.1)
+            async with asyncio.timeout(20):
+                while timeout_ms < 1000 and not any(one.good is False for one in told):
+                    await asyncio.sleep(0.01)
+            assert left(), "it is still there"
+
+        on_the_loop(Where(scripts_dir=directory), play)
+        wait_for(lambda: not left(), what="nothing of it is left", timeout=1.5)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be a stranger")
@@ -189,6 +220,31 @@ def test_one_who_does_not_read_keeps_nobody_waiting():
                 assert runner.problem == "the checks process does not read what it is asked"
 
             on_the_loop(Where(socket=path), play)
+
+
+def test_answers_that_come_all_at_once_are_taken_one_per_turn():
+    """So that an advertisement that is due waits for one of them, not for all."""
+    with tempfile.TemporaryDirectory(prefix="checks-") as directory:
+        path, turns, told = Path(directory) / "checks.sock", [], []
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(path))
+            listener.listen()
+
+            async def play(loop, runner):
+                runner._wanted = True
+                runner._connect_now(0)
+                numbers = [runner.run(request(name="x", key=str(one)), told.append) for one in range(20)]
+                loop.run_due_adverts = lambda: turns.append(len(told))
+                connection, _ = listener.accept()
+                with connection:
+                    for number in numbers:
+                        connection.send(json.dumps({"id": number, "good": True, "reason": "r"}).encode())
+                    async with asyncio.timeout(20):
+                        while len(told) < 20:
+                            await asyncio.sleep(0.001)
+
+            on_the_loop(Where(socket=path), play)
+    assert set(range(20)) <= set(turns), "what is due goes out before each"
 
 
 def a_full_backlog(path: Path) -> list[socket.socket]:

@@ -217,6 +217,18 @@ def test_a_mounted_file_is_called_by_the_hosts_name_for_it(world, tmp_path):
     assert (world.assess().contribution, world.assess().parts[0].reason) == (7, "/run/value holds 7")
 
 
+def test_a_mounted_file_behind_a_link_that_leads_out_is_bad(world, tmp_path):
+    (tmp_path / "host" / "run").mkdir(parents=True)
+    (tmp_path / "value").write_text("7")
+    (tmp_path / "host" / "run" / "away").symlink_to(tmp_path)
+    world.files.host = HostFiles(root=tmp_path / "host", directories=(Path("/run"),))
+    world.follow(vip(track("file", 0, path="/run/away/value", exists=True)))
+    world.loop.pass_ms(0)
+    assert world.assess().fault == (
+        "chk: /run/away/value lies behind a link that leads out of the chart's speaker.hostFiles"
+    )
+
+
 def test_inotify_tells_of_a_file_at_once(world, tmp_path):
     path = tmp_path / "flag"
     world.follow(vip(track("file", 10, path=str(path), exists=True)))
@@ -264,14 +276,13 @@ def test_something_that_happens_during_a_look_is_looked_at_too(world, aside, tmp
     path = tmp_path / "flag"
     world.follow(vip(track("file", 10, path=str(path), exists=True)))
     world.loop.pass_ms(1500)
-    path.touch()
-    aside.hangs = True
     (event,) = world.loop.readers.values()
-    event()  # a look is under way
-    path.unlink()
+    aside.slow = True
+    (tmp_path / "other").touch()
+    event()  # a look is under way, and has seen no flag
+    path.touch()
     event()
     aside.recover()
-    path.touch()
     world.loop.pass_ms(1)
     assert world.value == 10
 
