@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PEER ?= kube-vrrp
 
-.PHONY: help setup lab demo demo-down images test lint bench bench-cluster bench-scale format lock generate
+.PHONY: help setup lab demo demo-down images test faults lint bench bench-cluster bench-scale format lock generate
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -25,7 +25,10 @@ images: setup ## build the images of operator and speaker into .cache/images (wi
 	@$(BIN)/python -m tests.cluster.embedded.builder
 
 test: setup lint ## everything that is checked: lint, unit, simulation, conformance, interop, a real Kubernetes
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "not slow"
+
+faults: setup ## every fault of docs/faults.md, also those that take too long for `make test`
+	@$(BIN)/python -m pytest tests/cluster/faults
 
 lint: setup ## ruff, mypy strict, import-linter
 	$(BIN)/ruff format --check .

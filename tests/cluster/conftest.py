@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.embedded import Cluster, builder, preflight, remove_abandoned
+from tests.cluster.installation import Installation
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +36,17 @@ def product_images() -> dict[str, builder.Image]:
     """The images of this checkout, built by its Dockerfile; load them with `cluster.load_image(image.archive)`."""
     preflight.check()
     return builder.build_all()
+
+
+@pytest.fixture(scope="session")
+def installation(cluster: Cluster, product_images: dict[str, builder.Image]) -> Installation:
+    """kube-vrrp's chart, from the images of this checkout, for the cluster."""
+    return Installation(cluster, product_images)
+
+
+@pytest.fixture
+def product(installation: Installation) -> Iterator[Installation]:
+    """The chart installed with its default values, every speaker ready, no VirtualIP."""
+    installation.restore()
+    yield installation
+    installation.delete_vips()

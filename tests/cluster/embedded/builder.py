@@ -50,6 +50,19 @@ def build_all() -> dict[str, Image]:
         return {target: _build(target) for target in TARGETS}
 
 
+def build_again(target: str) -> Image:
+    """The same image under another tag and with another label: what the next release is to a cluster."""
+    first = build_all()[target]
+    reference = f"{first.reference}-again"
+    archive = FOLDER / f"again-{first.archive.name}"
+    with locked("images"):
+        if not archive.exists():
+            for old in FOLDER.glob(f"again-{target}-*.tar"):
+                old.unlink()
+            _make(target, reference, archive, "--build-arg=REVISION=again")
+    return dataclasses.replace(first, reference=reference, archive=archive)
+
+
 def _build(target: str) -> Image:
     digest = hashlib.sha256()
     for path in _source_files(target):
@@ -63,15 +76,7 @@ def _build(target: str) -> Image:
         _ensure_base()
         started = time.monotonic()
         say(f"building the image of the {target}")
-        with _build_secrets() as secrets:
-            _buildah(
-                "bud", "--isolation=chroot", "--layers", "--pull-never", f"--signature-policy={_policy()}",
-                f"--target={target}", f"--build-arg=BASE_IMAGE={BASE}", *secrets, f"--tag={reference}", str(REPOSITORY),
-            )  # fmt: skip
-        part = archive.with_suffix(".part")
-        part.unlink(missing_ok=True)
-        _buildah("push", f"--signature-policy={_policy()}", reference, f"docker-archive:{part}:{reference}")
-        part.rename(archive)
+        _make(target, reference, archive)
         size = _size_over_base(archive)
         facts.write_text(json.dumps({"size_over_base": size}))
         for old in [*FOLDER.glob(f"{target}-*.tar"), *FOLDER.glob(f"{target}-*.json")]:
@@ -79,6 +84,19 @@ def _build(target: str) -> Image:
                 old.unlink()
         say(f"image of the {target}: {size / 1e6:.1f} MB over its base, built in {time.monotonic() - started:.0f} s")
     return Image(target=target, reference=reference, archive=archive, **json.loads(facts.read_text()))
+
+
+def _make(target: str, reference: str, archive: Path, *options: str) -> None:
+    with _build_secrets() as secrets:
+        _buildah(
+            "bud", "--isolation=chroot", "--layers", "--pull-never", f"--signature-policy={_policy()}",
+            f"--target={target}", f"--build-arg=BASE_IMAGE={BASE}", *options, *secrets, f"--tag={reference}",
+            str(REPOSITORY),
+        )  # fmt: skip
+    part = archive.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    _buildah("push", f"--signature-policy={_policy()}", reference, f"docker-archive:{part}:{reference}")
+    part.rename(archive)
 
 
 def _source_files(target: str) -> list[Path]:

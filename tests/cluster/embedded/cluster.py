@@ -240,6 +240,37 @@ class Cluster:
         """Start the API server again and wait until it is ready."""
         self._control_plane().start_api()
 
+    def save_store(self, name: str) -> None:
+        """Take a backup of etcd; the API is down meanwhile."""
+        with self._without_etcd() as folder:
+            shutil.copytree(folder, self.folder / f"etcd-{name}")
+
+    def restart_clients(self) -> None:
+        """What an administrator does after a restore: controllers and kubelets would wait for versions to come."""
+        for program in ("kube-controller-manager", "kube-scheduler"):
+            self._control.stop(program)
+        self._control_plane().start_controllers()
+        for node in self.nodes:
+            for program in ("kubelet", "kube-proxy"):
+                node.machine.stop(program)
+            node.start()
+
+    def restore_store(self, name: str) -> None:
+        """Set etcd back to a backup: everything since is forgotten, and versions are given out again.
+
+        `restart_clients` is the caller's to call.
+        """
+        with self._without_etcd() as folder:
+            shutil.rmtree(folder)
+            shutil.copytree(self.folder / f"etcd-{name}", folder)
+
+    @contextlib.contextmanager
+    def _without_etcd(self) -> Iterator[Path]:
+        self.stop_api()
+        self._control.stop("etcd", how="TERM")
+        yield self._control.folder / "etcd"
+        self.start_api()
+
     def power_off(self, node: str) -> None:
         """Cut the node's power: its processes and addresses vanish at once."""
         self.node(node).shut_down()
