@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PEER ?= kube-vrrp
 
-.PHONY: help setup lab demo demo-down images test faults lint bench bench-cluster format lock generate
+.PHONY: help setup lab demo demo-down images test faults lint bench bench-cluster bench-scale format lock generate
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -45,6 +45,9 @@ bench: setup ## figures side by side with keepalived, in one run
 
 bench-cluster: setup ## figures of the whole on a test cluster: from kubectl apply to an answer, status, writes, memory, a cut
 	@$(BIN)/python -m benchmarks cluster
+
+bench-scale: setup ## figures of many: plan() for 250 nodes, 200 VirtualIPs on a test cluster, 250 agents against an API server
+	@$(BIN)/python -m benchmarks plan crowd fleet
 
 generate: setup ## write crds/virtualip.yaml, and the chart's copy, from vip_api.schema
 	@$(BIN)/python -m vip_api.schema > crds/virtualip.yaml

@@ -228,11 +228,13 @@ def restored(installation: Installation, vips: int) -> None:
 def _moved(vip: dict[str, Any], wire: _Wire, cut_s: float, *, lost: str, lost_address: str) -> Moved | None:
     priority = max(e["priority"] for e in vip["status"]["nodes"] if e["node"] != lost)
     vrid, address = vip["status"]["virtualRouterID"], vip["spec"]["addresses"][0]
-    heard = [(at, source) for at, source in wire.adverts.get(vrid, ()) if at < cut_s]
-    if not heard or heard[-1][1] != lost_address:
-        say(f"{vip['metadata']['name']}, VRID {vrid}, was not advertised by {lost_address}: {heard[-3:]}")
+    heard = wire.adverts.get(vrid, [])
+    # some are sent after the clock was read and before the power is gone
+    sent = [at for at, source in heard if source == lost_address]
+    if not sent or max(sent) < cut_s - 1.5:
+        say(f"{vip['metadata']['name']}, VRID {vrid}, was not advertised by {lost_address}: {heard[:3]}")
         return None
-    last = heard[-1][0]
+    last = max(sent)
     announced = min(at for at in wire.announcements[address] if at > last)
     down_s = master_down_s(1, priority)
     return Moved(

@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 from kubernetes import client, config
 from vip_operator.plan.world import OPERATOR_ENTRY_FIELDS, OPERATOR_STATUS_FIELDS, TEMPLATE_HASH_ANNOTATION
+from vip_speaker.agent.report import mastership
 
 from tests.cluster.embedded import Cluster, remove_abandoned
 from tests.cluster.embedded.certificates import Authority
@@ -252,7 +253,8 @@ class _Objects:
             self._apply(name, {**own, "nodes": entries}, "kube-vrrp-operator")
             for entry in status["nodes"]:
                 told = {k: v for k, v in entry.items() if k not in OPERATOR_ENTRY_FIELDS}
-                self._apply(name, {"nodes": [told]}, f"kube-vrrp-speaker-{entry['node']}")
+                told_status = {"nodes": [told], **mastership(entry["node"], told)}
+                self._apply(name, told_status, f"kube-vrrp-speaker-{entry['node']}")
 
         list(self._pool.map(add, world.vips))
 

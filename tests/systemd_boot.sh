@@ -27,6 +27,13 @@ units=$root/etc/systemd/system
 rm -rf "$units" "$root/opt/kube-vrrp"
 mkdir -p "$units" "$root/opt" "$root/old"
 ln -s "$checkout/.venv" "$root/opt/kube-vrrp"
+# a unit's own user must come to the program and its Python, wherever those lie: in the overlay alone
+for above in "$checkout" "$(dirname "$(readlink -f "$checkout/.venv/bin/python")")"; do
+  while [ "$above" != / ]; do
+    chmod o+x "$root$above"
+    above=$(dirname "$above")
+  done
+done
 cp "$checkout"/packaging/systemd/*.service "$units"
 printf '[Unit]\nDescription=A host of a test\n' >"$units/host.target"
 for none in systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket \

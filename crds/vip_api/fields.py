@@ -67,8 +67,7 @@ class Rule:
     """What must hold of a value, beyond its type and bounds.
 
     `broken` gets a value that is right in itself and returns None where the rule holds, else where below the value it
-    does not (`""`: the value itself, `[2]`: its third item). `cel` says the same; None where the API "
-    "server has no such
+    does not (`""`: the value itself, `[2]`: its third item). `cel` says the same; None where the API server has no such
     field. `reads` names the fields of a record that the rule looks at; it is not tried while one of them is wrong.
     `field` is the field of the record that the message is about. `whole`: not tried beside an unknown field, which most
     likely is the misspelt one that the rule would miss. `only`: the one reader that has the rule.
@@ -123,7 +122,10 @@ class Field(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A string. Only the first broken rule is reported. `secret`: its value never shows up in a problem."""
+    """A string. Only the first broken rule is reported. `secret`: its value never shows up in a problem.
+
+    `unquoted` says what to do about a number in its place, which YAML makes of what is written without quotes.
+    """
 
     description: str
     max_length: int
@@ -132,6 +134,7 @@ class Text:
     rules: tuple[Rule, ...] = ()
     secret: bool = False
     format: str | None = None
+    unquoted: str = "put it in quotes"
     only: Reader | None = None
 
     def openapi(self) -> dict[str, Any]:
@@ -148,8 +151,8 @@ class Text:
     def read(self, value: Any, path: str, report: Report) -> Any:
         """See `Field`."""
         if not isinstance(value, str):
-            quotes = ": put it in quotes" if isinstance(value, int | float) else ""
-            report.add(path, f"must be text, not {_kind(value)}{quotes}")
+            remedy = f": {self.unquoted}" if isinstance(value, int | float) else ""
+            report.add(path, f"must be text, not {_kind(value)}{remedy}")
         elif any("\ud800" <= character <= "\udfff" for character in value):
             report.add(path, "holds half of a surrogate pair, which is not a character")
         elif self.choices:

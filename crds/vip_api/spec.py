@@ -13,6 +13,7 @@ from .values import (
     DNS_SUBDOMAIN,
     DURATION,
     DURATION_RULE,
+    GIVE_UNIT,
     LINK_GLOB,
     cel_matches,
     duration,
@@ -224,6 +225,7 @@ _FIELDS: dict[str, Field] = {
         max_length=32,
         default="1s",
         rules=(DURATION_RULE,),
+        unquoted=GIVE_UNIT,
     ),
     "priority": Integer(
         description="The highest priority, 1 to 255; the nodes count down from it, each with its own. The node with "

@@ -61,6 +61,7 @@ def duration_ms(text: str) -> int:
 
 
 DURATION_RULE = form(DURATION, "must be a duration in s or ms, such as 1s, 1.5s or 100ms, of whole milliseconds")
+GIVE_UNIT = "give it a unit, such as 1s or 100ms"
 
 
 def duration(
@@ -81,7 +82,14 @@ def duration(
         f"(duration(self) >= duration('{minimum}') && duration(self) <= duration('{maximum}'))",
         broken=lambda text: None if low <= duration_ms(text) <= high or (or_zero and not duration_ms(text)) else "",
     )
-    return Text(description=description, max_length=32, default=default, rules=(DURATION_RULE, bounds), only=only)
+    return Text(
+        description=description,
+        max_length=32,
+        default=default,
+        rules=(DURATION_RULE, bounds),
+        unquoted=GIVE_UNIT,
+        only=only,
+    )
 
 
 def parse_ip(text: str) -> IPAddress | None:

@@ -235,7 +235,11 @@ def on_the_wire(at: Stage, priority: int, *, since: int) -> bool:
 
 
 def play(at: Stage) -> None:
-    never = "with keepalived neither"
+    never = "keepalived would stay, too"
+    at.story.say(
+        "A MASTER whose priority falls asks every 10 ms (intvl 1cs), for a tenth of a second, whether a better one is "
+        "there, and serves meanwhile."
+    )
     moves_nothing(
         at, process(10), first=210, second=200, adds=10,
         why=f"220 fell to 210, and the other, whose httpd runs, stands at 200 + 10 = 210; {never}",

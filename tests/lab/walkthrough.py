@@ -22,6 +22,8 @@ from tests.watch import Holders
 HERE = Path(__file__).parent
 ADDRESSES = {"first": "192.168.137.201", "second": "192.168.137.202"}
 ADDRESSES_V6 = {"first": "fd00:137::201", "second": "fd00:137::202"}
+#: The systemd unit of each kind of router.
+UNITS = {"kube-vrrp": "vip-speaker", "keepalived": "keepalived", "frr": "frr"}
 VIP, VIP_V6 = "192.168.137.200", "fd00:137::200"
 
 #: With FRR: VRRPv3, and a second virtual router for IPv6.
@@ -206,7 +208,7 @@ def first_stops(at: Stage) -> None:
     at.story.heading("The first stops: the VIP moves to the second")
     here = len(at.story.capture.lines)
     with client_asking(at):
-        at.story.command(at.first.host, f"kill {at.first.pid}   # systemctl stop {at.first.kind}")
+        at.story.command(at.first.host, f"kill {at.first.pid}   # systemctl stop {UNITS[at.first.kind]}")
         began = time.monotonic()
         at.first.stop()
         at.story.wait(lambda: at.on(at.second), what=f"{VIP} on the second host")
@@ -228,6 +230,11 @@ def first_returns(at: Stage) -> None:
         here = len(at.story.capture.lines)
         at.story.wait(lambda: at.heard(at.first, 210, since=here), what="the first's advertisements")
     show_addresses(at, at.first)
+    if at.second.kind == "kube-vrrp":
+        at.story.say(
+            "The second's last advertisement says priority 1, which is lower than anybody's: it draws the answer of "
+            "the first, and only then is the address taken off the second."
+        )
     at.story.check(at.on(at.first), f"{VIP} is back on the first and gone from the second: 210 is more than 200")
 
 

@@ -32,7 +32,7 @@ _IGNORED_BLOCKS = {
     "garp_group": "announcements have a rate budget of their own per link",
 }
 _GLOBAL_REASONS = {
-    "router_id": "a name for mails and SNMP, which there are none of",
+    "router_id": "a name for mails and SNMP, of which there is neither",
     "script_user": "scripts always run as one unprivileged user",
     "enable_script_security": "always so: scripts that others could have written are refused",
     "vrrp_strict": "there is no such mode",

@@ -40,6 +40,7 @@ _ALREADY_SO = frozenset(
 _GARP = {"garp_master_repeat": "repeat", "garp_master_delay": "delay", "garp_master_refresh": "refresh"}
 _ADDRESS_OPTIONS = {"dev": 2, "brd": 2, "broadcast": 2, "label": 2, "scope": 2, "peer": 2, "preferred_lft": 2}
 
+_TELL = "the log and the state directory tell of transitions, in a cluster also Events and metrics"
 REASONS = {
     "unicast_src_ip": "advertisements are sent from the interface's primary address",
     "mcast_src_ip": "advertisements are sent from the interface's primary address",
@@ -48,7 +49,7 @@ REASONS = {
     "virtual_routes": "routes are not moved with the addresses",
     "virtual_rules": "routing rules are not moved with the addresses",
     "lvs_sync_daemon_interface": "there is no LVS here",
-    "smtp_alert": "no mail is sent; metrics, events and the log tell of transitions",
+    "smtp_alert": f"no mail is sent; {_TELL}",
     "mcast_dst_ip": "the group is always the one that the RFC names",
     "down_timer_adverts": "peers take over after three intervals, as the RFC says",
     "track_bfd": "there is no check by BFD",
@@ -58,7 +59,7 @@ REASONS = {
     "strict_mode": "there is no such mode",
     "debug": "there is no such level",
 }
-_NOTIFY = "no script is run on transitions; metrics, events and the log tell of them"
+_NOTIFY = f"no script is run on transitions; {_TELL}"
 
 
 def reason(keyword: str) -> str:

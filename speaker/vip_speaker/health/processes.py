@@ -1,8 +1,10 @@
 """Which processes run: a pidfd per match tells of deaths at once, four looks a second at what is new of births.
 
 Once a second all of /proc is walked through, for what was missed. Everything goes in slices of bounded length, so that
-a node with thousands of processes delays no advertisement. (The kernel's proc connector would tell of births too, but
-answers only in the initial network namespace.)
+a node with thousands of processes delays no advertisement. The arguments of a process are read beside the loop: the
+kernel takes them from its memory, and waits as long as somebody holds that, for ever where a process hangs.
+
+(The kernel's proc connector would tell of births too, but answers only in the initial network namespace.)
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
+from vip_speaker.health.aside import Doer
 from vip_speaker.health.births import Births, is_process, last_number
 from vip_speaker.router.loop import Loop
 from vip_speaker.router.timers import Deadline
@@ -38,6 +41,8 @@ MAXIMUM_WATCHED = 256
 """Descriptors per pattern; of what matches beyond that a death is seen by the next walk."""
 _MAXIMUM_COMMAND_BYTES = 4096 + 1024
 _COMM_BYTES = 15
+_PATIENT_WALKS = 2
+"""Walks after which a first count is told, though somebody's arguments are still being read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +89,17 @@ class _Pidfd:
 class Processes:
     """Counts the processes that match patterns; looks only while somebody watches."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, aside: Doer) -> None:
         self._loop = loop
+        self._aside = aside
+        self._asked: set[int] = set()  # whose arguments are being read
         self._watches: dict[Pattern, list[_Watch]] = {}
         self._names: dict[int, str] = {}  # of every process that was seen
         self._young: dict[int, int] = {}  # process → turns left in which it is looked at every time
         self._old: Iterator[int] = iter(())
         self._births = Births(last_number)
         self._turn: Iterator[None] | None = None
-        self._turns = 0
+        self._turns = self._walks = 0
         self._began_ns = 0
         self._next = Deadline(self._continue)
 
@@ -100,7 +107,7 @@ class Processes:
         """Call back with the number of such processes, after the first walk and whenever it is another."""
         self._watches.setdefault(pattern, []).append(_Watch(callback=callback))
         self._names.clear()  # everything is new to this pattern
-        self._turns = 0
+        self._turns = self._walks = 0
         self._begin()
 
     def unwatch(self, pattern: Pattern, callback: Callable[[int], None]) -> None:
@@ -183,6 +190,13 @@ class Processes:
             if _comm_of(pid) is None:  # it may have been born meanwhile
                 self._gone(pid)
             yield
+        self._walks += 1
+        self._tell_first()
+
+    def _tell_first(self) -> None:
+        """Tell those who have not been told yet how many there are, once that is known. Whoever hangs is not known."""
+        if not self._walks or (self._asked and self._walks <= _PATIENT_WALKS):
+            return
         for watches in tuple(self._watches.values()):
             for watch in tuple(watches):
                 if not watch.walked:
@@ -203,15 +217,28 @@ class Processes:
         if comm == self._names.get(pid) and not self._by_arguments:
             return
         self._names[pid] = comm
+        if pid not in self._asked:
+            self._asked.add(pid)
+            self._aside.do(lambda: self._ask(pid))
+
+    def _ask(self, pid: int) -> Callable[[], None]:
+        """In a thread."""
         arguments = _arguments_of(pid)
-        for pattern, watches in self._watches.items():
-            matches = pattern.matches(comm, arguments)
-            for watch in watches:
-                if matches and pid not in watch.matches:
-                    self._found(watch, pid)
-                elif not matches and pid in watch.matches:
-                    self._forget(watch, pid)
-                    self._tell(watch)
+        return lambda: self._identified(pid, arguments)
+
+    def _identified(self, pid: int, arguments: list[str]) -> None:
+        self._asked.discard(pid)
+        comm = self._names.get(pid)
+        if comm is not None:
+            for pattern, watches in self._watches.items():
+                matches = pattern.matches(comm, arguments)
+                for watch in watches:
+                    if matches and pid not in watch.matches:
+                        self._found(watch, pid)
+                    elif not matches and pid in watch.matches:
+                        self._forget(watch, pid)
+                        self._tell(watch)
+        self._tell_first()
 
     @property
     def _by_arguments(self) -> bool:

@@ -63,6 +63,11 @@ class Channel:
         """The address that says whose advertisement it is, whatever the VRID."""
         return self._advertised[0]
 
+    @property
+    def guarded(self) -> bool:
+        """Whoever configured a password or a list of peers wants nobody else to have a say."""
+        return self._password is not None or self._peers is not None
+
     def admit(self, advertisement: Advertisement) -> Discard | None:
         """None if the advertisement is for us; otherwise why not."""
         if advertisement.source == self.own_elsewhere:

@@ -74,7 +74,7 @@ class Daemon:
             loop=loop,
             kernel=kernel,
             files=Files(loop, self._aside, settings.files),
-            processes=Processes(loop),
+            processes=Processes(loop, self._aside),
             runner=self._runner,
             role=self._role,
         )

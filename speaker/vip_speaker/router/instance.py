@@ -312,7 +312,8 @@ class Instance:
         if self._is_from_our_master(advertisement):
             return
         self.defence.address_served(advertisement)
-        self._step(AddressServed(source=advertisement.source))
+        if self._channel is not None and not self._channel.guarded:
+            self._step(AddressServed(source=advertisement.source))
 
     def _is_from_our_master(self, advertisement: Advertisement) -> bool:
         """It is the master that we hear anyhow, and speaks under another identity for those who were not told yet."""

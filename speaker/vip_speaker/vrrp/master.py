@@ -99,7 +99,8 @@ def step_master(config: Config, state: MasterState, event: Event, now_ns: int) -
 
 
 def _tick(config: Config, state: MasterState, now_ns: int) -> Step:
-    state = replace(state, former=forget_former(state.former, now_ns))
+    if state.former is not None:
+        state = replace(state, former=forget_former(state.former, now_ns))
     late_ns = now_ns - state.advert_at_ns
     if late_ns > own_master_down_interval_ns(config) or _silent_too_long(config, state.former, now_ns):
         # Somebody else may be master by now: hear who, before claiming anything.

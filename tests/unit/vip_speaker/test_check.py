@@ -109,7 +109,10 @@ def test_convert_prints_what_check_takes(tmp_path):
         "    type: PASS\n"
         "    password: '1111'\n"
     )
-    assert err == "PATH: line 12: smtp_alert: no mail is sent; metrics, events and the log tell of transitions\n"
+    assert err == (
+        "PATH: line 12: smtp_alert: no mail is sent; "
+        "the log and the state directory tell of transitions, in a cluster also Events and metrics\n"
+    )
     assert load_documents(out, source="out", lone=True)[0].vip is not None
 
 

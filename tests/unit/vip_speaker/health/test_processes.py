@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from vip_speaker.health import processes
+from vip_speaker.health.aside import Aside
 from vip_speaker.health.processes import Pattern, Processes
 from vip_speaker.router.loop import Loop
 
@@ -46,7 +47,8 @@ def on_the_loop(play: Callable[[Loop, Processes, list[tuple[int, int]]], Awaitab
 
     async def run() -> None:
         loop = Loop()
-        watching = Processes(loop)
+        aside = Aside(loop)
+        watching = Processes(loop, aside)
         told: list[tuple[int, int]] = []
 
         def callback(number: int) -> None:
@@ -59,6 +61,7 @@ def on_the_loop(play: Callable[[Loop, Processes, list[tuple[int, int]]], Awaitab
         finally:
             watching.unwatch(pattern, callback)
             assert not watching._watches
+            aside.close()
             loop.close()
 
     asyncio.run(run())
@@ -248,3 +251,36 @@ def test_a_thread_is_no_process():
 
 def _own_command_line() -> list[str]:
     return Path("/proc/self/cmdline").read_text().rstrip("\0").split("\0")
+
+
+def test_one_whose_arguments_cannot_be_read_holds_up_nothing(program, start, monkeypatch):
+    """As of a process that hangs with its memory locked, where `ps` hangs too."""
+    release, asked, read = threading.Event(), [], processes._arguments_of
+
+    def arguments_of(pid):
+        if pid == os.getpid():
+            asked.append(pid)
+            release.wait(PATIENCE_S)
+        return read(pid)
+
+    monkeypatch.setattr(processes, "_arguments_of", arguments_of)
+
+    async def play(loop, watching, told):
+        turns = []
+        carry_on = watching._next.callback
+
+        def timed(now_ns):
+            turns.append(loop.now_ns() - now_ns)
+            carry_on(now_ns)
+
+        watching._next.callback = timed
+        await until(lambda: told)
+        assert asked == [os.getpid()], "once"
+        assert told[-1][1] == 0
+        start()
+        await until(lambda: told[-1][1] == 1)
+        assert len(turns) > 4
+        release.set()
+        await until(lambda: os.getpid() not in watching._asked)
+
+    on_the_loop(play, Pattern(name=program.name))

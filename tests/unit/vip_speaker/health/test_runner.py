@@ -247,6 +247,50 @@ def test_answers_that_come_all_at_once_are_taken_one_per_turn():
     assert set(range(20)) <= set(turns), "what is due goes out before each"
 
 
+def a_full_backlog(path: Path) -> list[socket.socket]:
+    """Somebody listens and never accepts; as many wait already as may."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(path))
+    listener.listen(0)
+    waiting = [listener]
+    while True:
+        one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        waiting.append(one)
+        one.setblocking(False)
+        try:
+            one.connect(str(path))
+        except BlockingIOError:
+            return waiting
+
+
+TRAPS = {
+    "FIFO": os.mkfifo,
+    "directory": Path.mkdir,
+    "symlink to a FIFO": lambda path: os.mkfifo(f"{path}.fifo") or path.symlink_to(f"{path}.fifo"),
+    "sparse file": lambda path: path.touch() or os.truncate(path, 1 << 30),
+    "full backlog": a_full_backlog,
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_a_trap_in_place_of_the_socket_is_said_and_keeps_nobody_waiting(trap):
+    with tempfile.TemporaryDirectory(prefix="checks-") as directory:
+        path = Path(directory) / "checks.sock"
+        held = TRAPS[trap](path) or []
+
+        async def play(loop, runner):
+            began = time.monotonic()
+            runner._wanted = True
+            runner._connect_now(0)
+            assert time.monotonic() - began < 1
+            assert runner.problem.startswith("the checks process cannot be reached: ")
+            assert (await ask_once(loop, runner, request(name="x"))).good is None
+
+        on_the_loop(Where(socket=path), play)
+        for one in held:
+            one.close()
+
+
 def test_forgotten_answers_go_nowhere():
     async def play(loop, runner):
         number = runner.run(request(name="x"), lambda _outcome: pytest.fail("forgotten"))

@@ -15,8 +15,7 @@ from vip_speaker.wire.discard import DiscardReason
 VIP, OURS, THEIRS = (ip_address(f"10.0.0.{last}") for last in (100, 1, 2))
 
 
-@pytest.fixture
-def channel() -> Channel:
+def channel_of(**fields) -> Channel:
     config = Config(
         identity=Identity(version=3, vrid=51),
         priority=100,
@@ -32,8 +31,21 @@ def channel() -> Channel:
         config=config,
         addresses=(VirtualAddress(ip=VIP),),
         advertised=(VIP,),
+        **fields,
     )
     return Channel(resolved, SimpleNamespace(), source_mac=resolved.mac, unicast=None)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def channel() -> Channel:
+    return channel_of()
+
+
+@pytest.mark.parametrize(
+    ("fields", "guarded"), [({}, False), ({"password": b"1111"}, True), ({"peers": (THEIRS,)}, True)]
+)
+def test_with_a_password_or_peers_nobody_else_has_a_say(fields, guarded):
+    assert channel_of(**fields).guarded is guarded
 
 
 def advertisement(*addresses: str, source=THEIRS, vrid=51) -> Advertisement:
