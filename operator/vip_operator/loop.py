@@ -51,6 +51,7 @@ class Loop:
         self._refusal_checked_at = float("-inf")
         self._conditions = ConditionGauge()
         self._deferred = False
+        self._behind = False  # somebody else wrote, and the list after that was not read yet
         self._is_complete = False  # every list was read since the last one failed
         self._listed_at = self._relist_at = self._checked_at = float("-inf")
         self.beat_at = time.monotonic()
@@ -156,16 +157,23 @@ class Loop:
             self._deferred = True
             return DEFERENCE_S
         self._deferred = False
-        hold = self._lease.take()
+        hold = self._take_lease()
+        while self._behind and hold is not Hold.REFUSED:
+            self._list(VIPS)
+            self._behind = False
+            planned = self._plan(cluster_uid)
+            hold = self._take_lease()  # reading may have taken longer than it lasts
         if hold is Hold.REFUSED:
             logger.debug("another operator holds the lease")
             return LEASE_RETRY_S
-        if hold is Hold.TAKEN_OVER:
-            self._list(VIPS)
-            planned = self._plan(cluster_uid)
         wait_s = self._executor.carry_out(planned.changes)
         self._lease.used()
         return wait_s
+
+    def _take_lease(self) -> Hold:
+        hold = self._lease.take()
+        self._behind |= hold is Hold.TAKEN_OVER
+        return hold
 
     def _look_up_leases(self, world: World) -> bool:
         """Only where several nodes say MASTER does it matter which of them still reach the API."""

@@ -38,7 +38,7 @@ def desired(body: Document, node: str, former: Document | None, password: str | 
         return None
     if _undecided(status) and former is not None and _vrid(former) is not None:
         return former  # the operator adopts what the speakers report
-    source: Document | None = body if _accepted(body) else former
+    source: Document | None = body if is_accepted(body) else former
     if source is None:
         return None
     metadata = source["metadata"]
@@ -93,7 +93,8 @@ def is_whole(former: Document) -> bool:
     )
 
 
-def _accepted(body: Document) -> bool:
+def is_accepted(body: Document) -> bool:
+    """Whether the operator accepted this generation."""
     conditions = (body.get("status") or {}).get("conditions") or ()
     return any(
         c.get("type") == "Accepted"

@@ -13,6 +13,7 @@ from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import (
     deleted,
     desired,
+    is_accepted,
     is_assigned,
     is_deleted,
     is_whole,
@@ -174,6 +175,9 @@ class Writer:
     def _password(self, body: Mapping[str, Any], former: Mapping[str, Any] | None) -> str | None:
         """The password from the Secret; the one the router has while the API does not answer."""
         reference = secret_reference(body)
+        if former is not None and is_whole(former) and not is_accepted(body):
+            if former["spec"].get("authentication") != (body.get("spec") or {}).get("authentication"):
+                return password_of(former)  # that generation stays in force; which Secret is read, only the API says
         if reference is None or not is_assigned(body, self._node):
             return None
         known = self._passwords.get(reference)

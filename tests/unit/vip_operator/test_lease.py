@@ -171,3 +171,78 @@ def test_the_time_that_writing_takes_is_not_idle(bench):
     assert a.give_back_if_idle() == pytest.approx(GIVE_BACK_AFTER_S)
     bench.now += 2 * GIVE_BACK_AFTER_S
     assert a.give_back_if_idle() is None
+
+
+def test_nothing_is_written_under_a_lease_that_ran_out_while_the_list_was_read(bench, monkeypatch):
+    """An API server that is slow: the list after a takeover takes longer than the lease lasts."""
+    a, b = bench.lease("a"), bench.lease("b")
+    loop = Loop(bench.api, Store(config_map="cm"), a, config_map="cm")
+    plan = Plan(changes=(ClearEntry(vip="web", node="n", field_manager="m"),))
+    written = []
+
+    class Executor:
+        has_events = False
+
+        def carry_out(self, changes):
+            written.append(changes)
+
+    def slow_list(_kind):
+        assert b.take() is Hold.REFUSED
+        bench.now += DURATION_S
+        assert b.take() is Hold.TAKEN_OVER
+
+    loop._executor = Executor()
+    monkeypatch.setattr(loop, "_list", slow_list)
+    monkeypatch.setattr(loop, "_plan", lambda _cluster: plan)
+    loop._deferred = True
+    loop._carry_out(plan, "cluster")
+    assert written == []
+
+
+def test_the_lease_is_renewed_where_reading_the_list_took_a_while(bench, monkeypatch):
+    a = bench.lease("a")
+    loop = Loop(bench.api, Store(config_map="cm"), a, config_map="cm")
+    plan = Plan(changes=(ClearEntry(vip="web", node="n", field_manager="m"),))
+    written = []
+
+    class Executor:
+        has_events = False
+
+        def carry_out(self, changes):
+            written.append((changes, bench.now - a._renewed_at))
+
+    def slow_list(_kind):
+        bench.now += DURATION_S - 1
+
+    loop._executor = Executor()
+    monkeypatch.setattr(loop, "_list", slow_list)
+    monkeypatch.setattr(loop, "_plan", lambda _cluster: plan)
+    loop._deferred = True
+    loop._carry_out(plan, "cluster")
+    assert written == [(plan.changes, 0.0)]
+
+
+def test_a_list_that_fails_after_a_takeover_is_read_before_anything_is_written(bench, monkeypatch):
+    a = bench.lease("a")
+    loop = Loop(bench.api, Store(config_map="cm"), a, config_map="cm")
+    plan = Plan(changes=(ClearEntry(vip="web", node="n", field_manager="m"),))
+    done = []
+
+    class Executor:
+        has_events = False
+
+        def carry_out(self, _changes):
+            done.append("write")
+
+    def failing_list(_kind):
+        raise ApiException(status=503)
+
+    loop._executor = Executor()
+    monkeypatch.setattr(loop, "_list", failing_list)
+    monkeypatch.setattr(loop, "_plan", lambda _cluster: plan)
+    loop._deferred = True
+    with pytest.raises(ApiException):
+        loop._carry_out(plan, "cluster")
+    monkeypatch.setattr(loop, "_list", lambda _kind: done.append("list"))
+    loop._carry_out(plan, "cluster")
+    assert done == ["list", "write"]

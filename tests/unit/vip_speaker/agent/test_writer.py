@@ -370,3 +370,47 @@ def test_a_write_that_failed_is_tried_again_with_the_next_change_anywhere(tmp_pa
     directory.full = False
     assert not bench.writer.synchronise(thoroughly=False)
     assert sorted(bench.directory.read_all()) == ["a", "b"]
+
+
+def with_password(body, secret):
+    body["spec"]["authentication"] = {"passwordSecretRef": {"name": secret, "key": "password"}}
+    return body
+
+
+@pytest.mark.parametrize("edit", ["none", "another"])
+def test_an_edit_that_is_not_accepted_changes_no_password(tmp_path, edit):
+    """The router goes on with the former generation, which is nothing without its password."""
+    bench = Bench(tmp_path, with_password(assigned(), "vrrp"))
+    bench.api.secrets = {("vrrp", "password"): "first", ("another", "password"): "other"}
+    before = bench.synchronise()["web"]
+    assert before["assignment"]["password"] == "first"
+    edited = assigned()
+    edited["metadata"] |= {"generation": 2, "resourceVersion": "6"}
+    bench.store.replace([edited if edit == "none" else with_password(edited, edit)])
+    assert bench.synchronise()["web"] == before
+
+
+def test_a_password_changes_while_an_edit_is_not_accepted(tmp_path):
+    bench = Bench(tmp_path, with_password(assigned(), "vrrp"))
+    bench.api.secrets = {("vrrp", "password"): "first"}
+    bench.synchronise()
+    edited = with_password(assigned(), "vrrp")
+    edited["metadata"] |= {"generation": 2, "resourceVersion": "6"}
+    bench.store.replace([edited])
+    bench.api.secrets = {("vrrp", "password"): "second"}
+    bench.now += 100
+    document = bench.synchronise()["web"]
+    assert (document["metadata"]["generation"], document["assignment"]["password"]) == (1, "second")
+
+
+@pytest.mark.parametrize("trap", [{"passwordSecretRef": {"name": "theirs", "key": "password"}}, ["x"], "x", 1])
+def test_a_router_that_names_another_secret_in_its_document_is_not_given_it(tmp_path, trap):
+    bench = Bench(tmp_path, with_password(assigned(), "vrrp"))
+    bench.api.secrets = {("vrrp", "password"): "first", ("theirs", "password"): "stolen"}
+    document = bench.synchronise()["web"]
+    document["spec"]["authentication"] = trap
+    (tmp_path / "web.json").write_text(json.dumps(document))
+    edited = assigned()
+    edited["metadata"] |= {"generation": 2, "resourceVersion": "6"}
+    bench.store.replace([edited])
+    assert bench.synchronise()["web"]["assignment"]["password"] == "first"
