@@ -16,6 +16,7 @@ import pytest
 
 from tests.netns import run
 from tests.peers import KubeVrrp, VirtualRouter
+from tests.probe import Probe
 from tests.scene import ADDRESS, READING_ORDER_MS, V2, V2_PASS, V3, VIP4, Scene
 
 #: Longer than a master-down interval: 0.32 s at 100 ms, 3.3 s at 1 s.
@@ -72,6 +73,19 @@ def told(router: KubeVrrp, to: VirtualRouter) -> Callable[[], object]:
     return lambda: router.log.count("document is in force") > lines
 
 
+def unanswered_ms(probe: Probe) -> float:
+    """The longest time in which no question was answered; a busy machine may keep the prober from asking."""
+    longest = 0.0
+    since: int | None = None
+    for sent, received in zip(probe.sent_ns, probe.received_ns, strict=True):
+        if received:
+            since = None
+            continue
+        since = sent if since is None else since
+        longest = max(longest, (sent - since) / 1e6 + 1)
+    return longest
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_change_on_a_live_vip(lan: Scene, name: str) -> None:
     change = CHANGES[name]
@@ -90,7 +104,7 @@ def test_change_on_a_live_vip(lan: Scene, name: str) -> None:
     spells = lan.holders4.spells(since_ns=began.monotonic_ns)
     assert all(who == {"first"} or (not who and ms <= READING_ORDER_MS) for who, ms in spells), spells
     assert second.log.count("BACKUP → MASTER") == 0
-    assert probe.silence_ms <= change.before.interval_ms
+    assert unanswered_ms(probe) <= change.before.interval_ms
     print(f"{name}: {probe.lost} lost, silence {probe.silence_ms:.1f} ms")
     lan.never_two(since=began, doubles=0)
     _knows(lan, first, second, change)
