@@ -80,9 +80,11 @@ class Loop:
         while self._wait(wait_s):
             try:
                 if not self._is_complete or time.monotonic() >= self._relist_at:
-                    self._is_complete, self._relist_at = False, time.monotonic() + ERROR_RETRY_S
+                    self._begin_list()
                     cluster_uid = cluster_uid or self._api.cluster_uid()
-                    self._relist()
+                    for kind in KINDS:
+                        self._list(kind)
+                    self._is_complete = True
                 self._check_history()
                 wait_s = min(self._once(cluster_uid), CHECK_S)
             except (ApiException, OSError) as error:
@@ -108,11 +110,11 @@ class Loop:
         """The seconds until `deadline`, or until the next list is due where that is earlier."""
         return min(deadline, self._relist_at) - time.monotonic()
 
-    def _relist(self) -> None:
-        for kind in KINDS:
-            self._list(kind)
-        self._is_complete, self._listed_at = True, time.monotonic()
-        self._relist_at = self._listed_at + RELIST_S * random.uniform(0.8, 1.2)  # noqa: S311 jitter
+    def _begin_list(self) -> None:
+        """What is asked for from here on may be about a kind that is listed already: it counts."""
+        with self._changed:
+            self._is_complete, self._listed_at = False, time.monotonic()
+            self._relist_at = self._listed_at + RELIST_S * random.uniform(0.8, 1.2)  # noqa: S311 jitter
 
     def _check_history(self) -> None:
         if time.monotonic() - self._checked_at >= CHECK_S:

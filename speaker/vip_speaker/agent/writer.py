@@ -175,9 +175,9 @@ class Writer:
     def _password(self, body: Mapping[str, Any], former: Mapping[str, Any] | None) -> str | None:
         """The password from the Secret; the one the router has while the API does not answer."""
         reference = secret_reference(body)
-        if former is not None and is_whole(former) and not is_accepted(body):
-            if former["spec"].get("authentication") != (body.get("spec") or {}).get("authentication"):
-                return password_of(former)  # that generation stays in force; which Secret is read, only the API says
+        kept = former["spec"] if former is not None and is_whole(former) and not is_accepted(body) else None
+        if kept is not None and kept.get("authentication") != (body.get("spec") or {}).get("authentication"):
+            return password_of(former)  # the generation in force has its own; which Secret is read, only the API says
         if reference is None or not is_assigned(body, self._node):
             return None
         known = self._passwords.get(reference)

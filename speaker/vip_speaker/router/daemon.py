@@ -236,7 +236,7 @@ class Daemon:
         if self._moved:
             self.loop.call_soon(self._apply_moved)
         manifest, instance = self._documents.snapshot.manifests.get(name), self.instances.get(name)
-        if self._stopping or manifest is None or manifest.vip is None or instance is None:
+        if self._stopping or manifest is None or manifest.vip is None or manifest.vip.deleted or instance is None:
             return
         before, health = instance.health, self._health.assess(manifest.vip)
         if health != before:

@@ -1,0 +1,77 @@
+"""When the loop lists: nothing that was asked for is lost, and an outage is no busy loop."""
+
+import threading
+import time
+
+from vip_operator.api import ApiException
+from vip_operator.lease import Lease
+from vip_operator.loop import RELIST_SOON_S, Loop
+from vip_operator.store import KINDS, Store
+
+from tests.netns import wait_for
+
+
+class Api:
+    namespace = "vrrp"
+
+    def __init__(self):
+        self.asked = 0
+        self.refusal = None
+        self.listed = []
+        self.between = lambda _kind: None
+
+    def cluster_uid(self):
+        self.asked += 1
+        if self.refusal is not None:
+            raise self.refusal
+        return "cluster"
+
+    def list(self, kind, *, config_map):
+        assert config_map == "cm"
+        self.listed.append(kind)
+        self.between(kind)
+        return [], 1
+
+    def version(self):
+        return 1
+
+
+def started(api):
+    loop = Loop(api, Store(config_map="cm"), Lease(api, name="lease", holder="a"), config_map="cm")
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    return loop, thread
+
+
+def test_what_may_have_been_missed_while_listing_is_listed_again():
+    api = Api()
+    asked = []
+
+    def relist_once(kind):
+        if kind == KINDS[-1] and not asked:
+            asked.append(kind)
+            loop.relist()
+
+    api.between = relist_once
+    loop = Loop(api, Store(config_map="cm"), Lease(api, name="lease", holder="a"), config_map="cm")
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        wait_for(lambda: len(api.listed) >= 2 * len(KINDS), what="a second list", timeout=4 * RELIST_SOON_S)
+    finally:
+        loop.stop()
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_an_api_server_that_is_not_there_is_not_asked_without_a_pause():
+    api = Api()
+    api.refusal = ApiException(status=503)
+    loop, thread = started(api)
+    try:
+        time.sleep(1)
+        assert 1 <= api.asked <= 2
+    finally:
+        loop.stop()
+        thread.join(10)
+    assert not thread.is_alive()
