@@ -78,6 +78,7 @@ class Reporter:
         self._seen: Look | None = None
         self._settled: dict[str, tuple[object, object]] = {}
         self._put_off: set[str] = set()
+        self._given = frozenset[int]()
         self._unreadable: dict[str, str] = {}
         self._stopping_until: float | None = None
         self._wake = threading.Event()
@@ -111,6 +112,7 @@ class Reporter:
         self._failures = {name: f for name, f in self._failures.items() if name in due}
         self._written_at = {name: at for name, at in self._written_at.items() if name in bodies}
         self._listening_since = {name: at for name, at in self._listening_since.items() if name in bodies}
+        self._silent_since = {name: at for name, at in self._silent_since.items() if name in bodies}
         now = self._clock()
         ready = [n for n in due if n not in self._failures or self._failures[n].retry_at <= now]
         ready.sort(key=lambda name: _urgency(due[name]))
@@ -126,16 +128,22 @@ class Reporter:
         """
         due: dict[str, Mapping[str, Any]] = {}
         settled: dict[str, tuple[object, object]] = {}
-        given = frozenset[int]()
         self._put_off.clear()
+        known = self._settled
+        if known.keys() - bodies.keys() or any(
+            name not in known or known[name][0] is not b for name, b in bodies.items()
+        ):
+            given = _given(bodies)
+            if self._given - given:
+                self._settled = {}  # who is heard under one of those may be a stranger
+            self._given = given
         for name, body in bodies.items():
             state = states.get(name)
-            known = self._settled.get(name)
-            if known is not None and known[0] is body and known[1] is state:
-                settled[name] = known
+            former = self._settled.get(name)
+            if former is not None and former[0] is body and former[1] is state:
+                settled[name] = former
                 continue
-            given = given or _given(bodies)
-            if (change := self._change(body, state, given)) is not None:
+            if (change := self._change(body, state, self._given)) is not None:
                 due[name] = change
             elif self._is_settled(name) and (state is not None or not is_assigned(body, self._node)):
                 settled[name] = body, state
@@ -157,6 +165,7 @@ class Reporter:
         """The status to apply, or None where nothing differs."""
         name, own = body["metadata"]["name"], own_entry(body, self._node)
         if not is_assigned(body, self._node):
+            self._silent_since.pop(name, None)
             return {} if written(own) else None
         if state is not None and not written(own) and self._is_listening(name, state):
             return None
@@ -203,15 +212,31 @@ class Reporter:
         try:
             answer = self._api.apply_status(name, uid=body["metadata"]["uid"], status=status, manager=self._manager)
         except ApiError as error:
-            former = self._failures.get(name)
-            count = former.count + 1 if former else 1
-            delay = min(FIRST_DELAY_S * 2 ** min(count - 1, 10), LONGEST_DELAY_S) * random.uniform(0.5, 1)  # noqa: S311
-            self._failures[name] = _Failure(count=count, retry_at=self._clock() + delay)
-            log.log(logging.WARNING if count == 1 else logging.DEBUG, "%s: status not written: %s", name, error)
+            self._failed(name, str(error))
         else:
-            self._failures.pop(name, None)
             self._written_at[name] = self._clock()
             self._store.put(answer, instead_of=body)
+            if self._took(answer, status):
+                self._failures.pop(name, None)
+            else:
+                self._failed(
+                    name, "the API server dropped a part of it; is its VirtualIP definition another version's?"
+                )
+
+    def _took(self, answer: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+        """Whether the API server has what was written: else it would be written again at once, for ever."""
+        there = answer.get("status") or {}
+        (own,) = status.get("nodes") or ({},)
+        return written(own_entry(answer, self._node)) == written(own) and all(
+            there.get(key) == value for key, value in status.items() if key != "nodes"
+        )
+
+    def _failed(self, name: str, reason: str) -> None:
+        former = self._failures.get(name)
+        count = former.count + 1 if former else 1
+        delay = min(FIRST_DELAY_S * 2 ** min(count - 1, 10), LONGEST_DELAY_S) * random.uniform(0.5, 1)  # noqa: S311
+        self._failures[name] = _Failure(count=count, retry_at=self._clock() + delay)
+        log.log(logging.WARNING if count == 1 else logging.DEBUG, "%s: status not written: %s", name, reason)
 
     def _is_done(self) -> bool:
         if self._stopping_until is None:

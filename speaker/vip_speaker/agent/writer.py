@@ -116,7 +116,7 @@ class Writer:
         self._passwords = {reference: known for reference, known in self._passwords.items() if reference in wanted}
         for name in sorted(self._present.keys() | self._settled.keys() | bodies.keys()):
             body = bodies.get(name)
-            if not thoroughly and body is self._settled.get(name):
+            if not thoroughly and body is not None and body is self._settled.get(name):
                 continue
             self._settled.pop(name, None)
             try:

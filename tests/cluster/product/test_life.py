@@ -262,3 +262,19 @@ def test_pod_security_refuses_the_speakers_and_the_status_says_so(product):
         product.cluster.kubectl("label", "namespace", NAMESPACE, f"{label}-")
     product.wait_for_speakers()
     product.settled("web")
+
+
+def test_a_master_that_nobody_succeeds_can_say_that_it_no_longer_is(product):
+    """Its own part of the status ends while the operator still names it."""
+    only = product.cluster.nodes[0].name
+    alone = {"nodeSelector": {"matchLabels": {"kubernetes.io/hostname": only}}}
+    product.apply("web", ADDRESS, **alone)
+    wait_for(lambda: product.ready("web") and product.master("web") == only, what="the only node is MASTER", timeout=30)
+    product.apply("web", ADDRESS, interfaces=["nosuch0"], **alone)
+
+    def told():
+        status = product.status("web")
+        return [e.get("state") for e in status["nodes"]] == ["FAULT"] and not {"master", "masterPriority"} & {*status}
+
+    wait_for(told, what="the table says FAULT, and no master", timeout=20)
+    assert product.condition("web", "Ready")[0] == "False"

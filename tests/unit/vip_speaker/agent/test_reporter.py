@@ -361,3 +361,52 @@ def test_one_that_never_heard_anything_is_reported_all_the_same(tmp_path):
     assert bench.report(listening) == []
     fault = state("FAULT", virtualRouterID=0, reason="eth0 is down")
     assert len(Bench(tmp_path, assigned(vrid=None)).report(fault)) == 1
+
+
+def test_who_is_heard_counts_again_once_the_cluster_lets_go_of_that_virtual_router_id(tmp_path):
+    """The VIP that had it is gone, and somebody else still uses it: the operator must not give it away."""
+    link = Link(
+        subnets=("192.168.137.0/24",),
+        heard=(HeardRouter(vrid=7, version=3, family=4, source="192.168.137.9", priority=100),),
+    )
+    quiet = state("INIT", virtualRouterID=0, link=Link(subnets=link.subnets))
+    bench = Bench(tmp_path, assigned(vrid=None), assigned("other", vrid=7))
+    other = state(name="other")
+    bench.report(quiet, other)
+    heard = state("INIT", virtualRouterID=0, link=link)
+    assert bench.report(heard, other) == []
+    assert bench.report(heard, other) == []
+    bench.store.remove(bench.store.all()["other"])
+    (written,) = bench.report(heard)
+    assert written["nodes"][0]["link"]["heard"] == [7]
+
+
+def test_a_vip_that_comes_back_to_the_node_is_not_called_silent_at_once(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    assert bench.report() == []
+    own = bench.api.objects[0]["status"]["nodes"][0]
+    priority = own.pop("priority")
+    bench.refresh()
+    assert bench.report() == []
+    bench.now += 100
+    own["priority"] = priority
+    bench.refresh()
+    assert bench.report() == [], "the router had no time to say anything yet"
+
+
+def test_a_field_that_the_api_server_drops_is_not_written_for_ever(tmp_path):
+    """A CRD that is older than the speaker: what is written does not come back."""
+    bench = Bench(tmp_path, assigned())
+    api_apply = bench.api.apply_status
+
+    def apply_status(name, **options):
+        api_apply(name, **options)
+        bench.api.objects[0]["status"].pop("masterPriority", None)
+        return bench.api.list()[0][0]
+
+    bench.api.apply_status = apply_status
+    writes = 0
+    for _ in range(100):
+        writes += len(bench.report(state("MASTER")))
+        bench.now += 0.02
+    assert 1 <= writes <= 6

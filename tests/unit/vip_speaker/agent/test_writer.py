@@ -414,3 +414,13 @@ def test_a_router_that_names_another_secret_in_its_document_is_not_given_it(tmp_
     edited["metadata"] |= {"generation": 2, "resourceVersion": "6"}
     bench.store.replace([edited])
     assert bench.synchronise()["web"]["assignment"]["password"] == "first"
+
+
+def test_what_was_deleted_while_nobody_watched_is_released_with_the_first_list(tmp_path):
+    bench = Bench(tmp_path, assigned("a"), assigned("b"))
+    bench.synchronise()
+    again = Bench(tmp_path)
+    again.writer.synchronise()
+    again.store.replace([assigned("b")])
+    again.writer.synchronise(thoroughly=False)
+    assert is_deleted(again.directory.read_all()["a"]), "not only with the next look at every file"
