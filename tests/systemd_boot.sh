@@ -12,8 +12,7 @@ mount -t overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" ove
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
-for own in run tmp dev; do mount -t tmpfs -o mode=755 tmpfs "$root/$own"; done
-chmod 1777 "$root/tmp"
+for own in run dev; do mount -t tmpfs -o mode=755 tmpfs "$root/$own"; done
 for device in null zero full random urandom tty; do
   touch "$root/dev/$device"
   mount --bind "/dev/$device" "$root/dev/$device"
@@ -28,13 +27,24 @@ rm -rf "$units" "$root/opt/kube-vrrp"
 mkdir -p "$units" "$root/opt" "$root/old"
 ln -s "$checkout/.venv" "$root/opt/kube-vrrp"
 # a unit's own user must come to the program and its Python, wherever those lie: in the overlay alone
+mkdir -p "$root$checkout"
 for above in "$checkout" "$(dirname "$(readlink -f "$checkout/.venv/bin/python")")"; do
   while [ "$above" != / ]; do
     chmod o+x "$root$above"
     above=$(dirname "$above")
   done
 done
+# the overlay shows one file system
+[ "$(stat -c %d "$checkout")" = "$(stat -c %d /)" ] || mount --bind "$checkout" "$root$checkout"
 cp "$checkout"/packaging/systemd/*.service "$units"
+case $checkout in
+  /tmp/* | /var/tmp/*) # a unit with a /tmp of its own does not see it there
+    for unit in "$units"/*.service; do
+      mkdir "$unit.d"
+      printf "[Service]\nBindReadOnlyPaths=%s\n" "$checkout" >"$unit.d/tmp.conf"
+    done
+    ;;
+esac
 printf '[Unit]\nDescription=A host of a test\n' >"$units/host.target"
 for none in systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket \
   systemd-journald-audit.socket systemd-journal-flush.service systemd-udevd.service systemd-udev-trigger.service \
