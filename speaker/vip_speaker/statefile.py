@@ -136,6 +136,11 @@ class Look:
     stamp: Stamp | None
     files: Mapping[str, tuple[Stamp | None, VirtualIPState | str]]
 
+    def why_not(self, name: str) -> str | None:
+        """Why the file of that VIP, which is there, is no document; None where it is one or there is none."""
+        _, came = self.files.get(file_name(name), (None, None))
+        return came if isinstance(came, str) else None
+
 
 def check_changes(state: VirtualIPState) -> list[str]:
     """What checks change in the priority now, each with its reason: `httpd not running: -10`."""

@@ -17,7 +17,7 @@ from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import is_assigned, own_entry
 from vip_speaker.agent.report import entry, field_manager, is_news, is_rewording, mastership, silent, written
 from vip_speaker.agent.store import Store
-from vip_speaker.statefile import SUFFIX, Look, NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
+from vip_speaker.statefile import Look, NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +33,10 @@ AT_ONCE = 4
 """Patches under way at a time: all VIPs of a node may change in the same instant."""
 BATCH = 4 * AT_ONCE
 """Patches before the router's documents are looked at again: what is written is never much older than that."""
-FIRST_DELAY_S = 0.2
-LONGEST_DELAY_S = 5.0
-
-
 REWORDING_S = 60.0
 """What a check has to say may differ with each of its runs: that alone is not worth more than a write a minute."""
+FIRST_DELAY_S = 0.2
+LONGEST_DELAY_S = 5.0
 
 
 class StatusApi(Protocol):
@@ -79,7 +77,6 @@ class Reporter:
         self._settled: dict[str, tuple[object, object]] = {}
         self._put_off: set[str] = set()
         self._given = frozenset[int]()
-        self._unreadable: dict[str, str] = {}
         self._stopping_until: float | None = None
         self._wake = threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="status")
@@ -143,7 +140,7 @@ class Reporter:
             if former is not None and former[0] is body and former[1] is state:
                 settled[name] = former
                 continue
-            if (change := self._change(body, state, self._given)) is not None:
+            if (change := self._change(body, state)) is not None:
                 due[name] = change
             elif self._is_settled(name) and (state is not None or not is_assigned(body, self._node)):
                 settled[name] = body, state
@@ -154,14 +151,11 @@ class Reporter:
         try:
             self._seen = self._directory.look(self._seen, wanted=self._store.all().keys())
         except NoStateDirectoryError:
-            self._seen, self._unreadable = None, {}
+            self._seen = None
             return {}
-        self._unreadable = {one.name.removesuffix(SUFFIX): one.reason for one in self._seen.skipped}
         return self._seen.states
 
-    def _change(
-        self, body: Mapping[str, Any], state: VirtualIPState | None, given: frozenset[int]
-    ) -> Mapping[str, Any] | None:
+    def _change(self, body: Mapping[str, Any], state: VirtualIPState | None) -> Mapping[str, Any] | None:
         """The status to apply, or None where nothing differs."""
         name, own = body["metadata"]["name"], own_entry(body, self._node)
         if not is_assigned(body, self._node):
@@ -178,7 +172,7 @@ class Reporter:
         mine = mastership(self._node, wanted)
         # only where nobody is named: two nodes that both believe to be MASTER must not overwrite each other for ever
         unnamed = any(key not in (body.get("status") or {}) for key in mine)
-        if not unnamed and not is_news(wanted, written(own), given):
+        if not unnamed and not is_news(wanted, written(own), self._given):
             return None
         recently = self._clock() < self._written_at.get(name, float("-inf")) + REWORDING_S
         if not unnamed and recently and state is not None and is_rewording(wanted, written(own), state):
@@ -203,8 +197,8 @@ class Reporter:
             return silent(timestamp(since), "Stopped: the speaker is ending")
         if self._wall_clock() - since < SILENT_AFTER_S:
             return None
-        if name in self._unreadable:
-            return silent(timestamp(since), f"NoRouter: the router's document about it {self._unreadable[name]}")
+        if self._seen is not None and (why := self._seen.why_not(name)) is not None:
+            return silent(timestamp(since), f"NoRouter: the router's document about it {why}")
         return silent(timestamp(since), "NoRouter: the router says nothing about it")
 
     def _write(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:
