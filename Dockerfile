@@ -4,6 +4,7 @@
 # Build secrets, both optional: `ca` is a bundle of certificate authorities that pip trusts, `pip` a pip.conf: what a build
 # behind a corporate proxy or mirror needs. Neither ends up in an image.
 #
+# The requirements name every package by version and hash, so pip resolves nothing (--no-deps): what an index got since then changes no build.
 # The package index is asked in these stages only; nothing is installed when a container starts. Byte code is made at build
 # time, since the containers' file systems are read-only, and is not checked against its source at each start.
 # Dependencies and our own code are separate layers, so a change of code moves kilobytes.
@@ -15,7 +16,7 @@ COPY requirements/build.txt /src/requirements/build.txt
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
     if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
     if [ -s /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi; \
-    python3 -m venv /tools && /tools/bin/pip install --quiet --require-hashes -r /src/requirements/build.txt \
+    python3 -m venv /tools && /tools/bin/pip install --quiet --require-hashes --no-deps -r /src/requirements/build.txt \
     && python3 -m venv --without-pip /opt/kube-vrrp
 
 FROM tools AS speaker-dependencies
@@ -24,7 +25,7 @@ COPY scripts/prune-kubernetes /src/scripts/prune-kubernetes
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
     if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
     if [ -s /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi; \
-    /tools/bin/pip --python /opt/kube-vrrp/bin/python install --quiet --no-compile --require-hashes -r /src/requirements/speaker.txt \
+    /tools/bin/pip --python /opt/kube-vrrp/bin/python install --quiet --no-compile --require-hashes --no-deps -r /src/requirements/speaker.txt \
     && python3 /src/scripts/prune-kubernetes /opt/kube-vrrp/lib/python3.*/site-packages custom_objects_api \
     && find /opt/kube-vrrp/bin -mindepth 1 -not -name 'python*' -delete \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/kube-vrrp/lib
@@ -35,7 +36,7 @@ COPY scripts/prune-kubernetes /src/scripts/prune-kubernetes
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
     if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
     if [ -s /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi; \
-    /tools/bin/pip --python /opt/kube-vrrp/bin/python install --quiet --no-compile --require-hashes -r /src/requirements/operator.txt \
+    /tools/bin/pip --python /opt/kube-vrrp/bin/python install --quiet --no-compile --require-hashes --no-deps -r /src/requirements/operator.txt \
     && python3 /src/scripts/prune-kubernetes /opt/kube-vrrp/lib/python3.*/site-packages \
     && find /opt/kube-vrrp/bin -mindepth 1 -not -name 'python*' -delete \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/kube-vrrp/lib
