@@ -3,6 +3,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 PEER ?= kube-vrrp
+TIMES ?= 1
+# the tests that docs/faults.md names, but for those in tests/unit
+FAULTS := tests/cluster/faults tests/cluster/product/test_faults.py \
+  $(addprefix tests/interop/test_, identity_change.py conflicts.py hostile_directories.py starvation.py)
 
 .PHONY: help setup lab demo demo-down images test faults lint bench bench-cluster bench-scale format lock generate
 
@@ -27,8 +31,8 @@ images: setup ## build the images of operator and speaker into .cache/images (wi
 test: setup lint ## everything that is checked: lint, unit, simulation, conformance, interop, a real Kubernetes
 	@$(BIN)/python -m pytest -m "not slow"
 
-faults: setup ## every fault of docs/faults.md, also those that take too long for `make test`
-	@$(BIN)/python -m pytest tests/cluster/faults
+faults: setup ## every fault of docs/faults.md, also those that take too long for `make test`; TIMES=10 plays each ten times in a row
+	@$(BIN)/python -m pytest --count $(TIMES) $(FAULTS)
 
 lint: setup ## ruff, mypy strict, import-linter
 	$(BIN)/ruff format --check .
