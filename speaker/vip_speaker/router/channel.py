@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 from socket import AF_INET, AF_INET6
+from typing import Protocol
 
 from vip_speaker import will
 from vip_speaker.link import UnicastSocket
-from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.resolution import Resolved
 from vip_speaker.vrrp.types import Advertisement, IPAddress
 from vip_speaker.wire.admission import Expectation, admit
@@ -22,10 +22,28 @@ from vip_speaker.wire.discard import Discard, DiscardReason
 _MAX_CACHED = 32
 
 
+class Carrier(Protocol):
+    """The link that a channel is on, as those see it who have only the channel."""
+
+    ifindex: int
+
+    def send(self, frame: bytes) -> None:
+        """Put one frame on the link; LinkError when it does not take it."""
+        ...
+
+    def detach(self, channel: Channel) -> None:
+        """Nobody listens under `channel` any more."""
+        ...
+
+    def is_taken(self, channel: Channel) -> bool:
+        """Whether another virtual router of this host has the VRID of `channel`, a former one."""
+        ...
+
+
 class Channel:
     """Sends and admits advertisements under one identity."""
 
-    def __init__(self, resolved: Resolved, link: ActiveLink, *, source_mac: str, unicast: UnicastSocket | None) -> None:
+    def __init__(self, resolved: Resolved, link: Carrier, *, source_mac: str, unicast: UnicastSocket | None) -> None:
         self.identity = resolved.config.identity
         self.interval_ns = resolved.config.advertisement_interval_ns
         self.former = False
