@@ -15,7 +15,7 @@ from vip_speaker.link import UnicastSocket
 from vip_speaker.router.resolution import Resolved
 from vip_speaker.vrrp.types import Advertisement, IPAddress
 from vip_speaker.wire.admission import Expectation, admit
-from vip_speaker.wire.advertisement import encode_frame, encode_packet
+from vip_speaker.wire.advertisement import Content, encode_frame, encode_packet
 from vip_speaker.wire.discard import Discard, DiscardReason
 
 # An instance says few things: its priority, 0, and both again while it squeezes. Trackers add a few.
@@ -142,32 +142,15 @@ class Channel:
         return encoded
 
     def _encode(self, priority: int, interval_ns: int) -> list[tuple[IPAddress | None, bytes]]:
+        content = Content(
+            version=self.identity.version,
+            vrid=self.identity.vrid,
+            priority=priority,
+            interval_ns=interval_ns,
+            source=self.source,
+            addresses=self._advertised,
+            password=self._password,
+        )
         if self._peers is None:
-            frame = encode_frame(
-                version=self.identity.version,
-                vrid=self.identity.vrid,
-                priority=priority,
-                interval_ns=interval_ns,
-                source=self.source,
-                addresses=self._advertised,
-                password=self._password,
-                source_mac=self.source_mac,
-            )
-            return [(None, frame)]
-        return [
-            (
-                peer,
-                encode_packet(
-                    version=self.identity.version,
-                    vrid=self.identity.vrid,
-                    priority=priority,
-                    interval_ns=interval_ns,
-                    source=self.source,
-                    destination=peer,
-                    addresses=self._advertised,
-                    password=self._password,
-                ),
-            )
-            for peer in self._peers
-            if peer != self.source
-        ]
+            return [(None, encode_frame(content, source_mac=self.source_mac))]
+        return [(peer, encode_packet(content, destination=peer)) for peer in self._peers if peer != self.source]
