@@ -27,7 +27,8 @@ from vip_speaker.agent.reflector import Reflector
 from vip_speaker.agent.reporter import Reporter
 from vip_speaker.agent.store import Store
 from vip_speaker.agent.writer import Writer
-from vip_speaker.statefile import Link, StateDirectory, VirtualIPState, timestamp
+from vip_speaker.statedirectory import StateDirectory
+from vip_speaker.statefile import Link, VirtualIPState, timestamp
 
 MASTER_DOWN_S = 3.02
 LISTENING_S = 3.0

@@ -166,17 +166,11 @@ class Api:
             raise
         return any(r.get("name") == PLURAL for r in answer.get("resources") or ())
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Any = None,
-        content_type: str = "application/json",
-    ) -> dict[str, Any]:
-        """One call with JSON both ways; the generated methods turn every answer into objects and back."""
-        response = self._call(method, path, query=query, body=body, content_type=content_type)
+    def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """One call with JSON both ways, `options` as for `_call`; the generated methods turn every answer into objects
+        and back.
+        """
+        response = self._call(method, path, **options)
         with _named():
             return dict(json.loads(response.read()))
 

@@ -76,7 +76,7 @@ def router_arguments(options: argparse.Namespace) -> list[str]:
 def run_status(options: argparse.Namespace) -> int:
     """Print what the router of this host does."""
     from vip_speaker import status  # noqa: PLC0415
-    from vip_speaker.statefile import StateDirectory  # noqa: PLC0415
+    from vip_speaker.statedirectory import StateDirectory  # noqa: PLC0415
 
     directory = StateDirectory(options.state_dir)
     return status.run_status(directory, output=options.output, watch=options.watch, out=sys.stdout, err=sys.stderr)

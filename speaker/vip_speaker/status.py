@@ -9,7 +9,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TextIO
 
-from vip_speaker.statefile import NoStateDirectoryError, Skipped, StateDirectory, VirtualIPState, check_changes
+from vip_speaker.statedirectory import NoStateDirectoryError, Skipped, StateDirectory
+from vip_speaker.statefile import VirtualIPState, check_changes
 
 POLL_SECONDS = 0.5
 

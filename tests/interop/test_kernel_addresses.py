@@ -285,7 +285,7 @@ def test_a_port_that_leaves_a_bridge_is_not_gone(kernel: Kernel, host: Host) -> 
 def test_lost_events_are_made_up_for(kernel: Kernel, host: Host) -> None:
     assigned = assign(kernel, VIP, VIP6)
     assert kernel.add(assigned, 60) == []
-    kernel._events.setsockopt(1, 8, 2048)  # SO_RCVBUF: so small that it overflows
+    kernel._watch.events.setsockopt(1, 8, 2048)  # SO_RCVBUF: so small that it overflows
     host.ip("addr", "del", f"{VIP}/32", "dev", "eth0")
     for index in range(60):
         host.ip("addr", "add", f"10.7.0.{index + 1}/32", "dev", "eth0")

@@ -21,7 +21,7 @@ from vip_speaker.agent.reflector import Reflector
 from vip_speaker.agent.reporter import Reporter
 from vip_speaker.agent.store import Store
 from vip_speaker.agent.writer import Writer
-from vip_speaker.statefile import StateDirectory
+from vip_speaker.statedirectory import StateDirectory
 
 log = logging.getLogger("vip_speaker.agent")
 

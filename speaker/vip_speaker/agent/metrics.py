@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from vip_speaker.agent.reflector import Reflector
 from vip_speaker.agent.reporter import Reporter
-from vip_speaker.statefile import NoStateDirectoryError, StateDirectory
+from vip_speaker.statedirectory import NoStateDirectoryError, StateDirectory
 
 STATES = ("INIT", "BACKUP", "MASTER", "FAULT")
 

@@ -17,7 +17,8 @@ from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import is_assigned, own_entry
 from vip_speaker.agent.report import entry, field_manager, is_news, is_rewording, mastership, silent, written
 from vip_speaker.agent.store import Store
-from vip_speaker.statefile import Look, NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
+from vip_speaker.statedirectory import Look, NoStateDirectoryError, StateDirectory
+from vip_speaker.statefile import VirtualIPState, timestamp
 
 log = logging.getLogger(__name__)
 

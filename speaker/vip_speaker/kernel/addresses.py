@@ -20,7 +20,9 @@ from vip_speaker.kernel.links import (
     IFA_F_NOPREFIXROUTE,
     RTM_DELADDR,
     RTM_NEWADDR,
+    Key,
     Link,
+    key_of,
 )
 from vip_speaker.kernel.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
 
@@ -40,6 +42,11 @@ class Assigned:
     ifindex: int
     ip: IPAddress
     prefix_length: int
+
+    @property
+    def key(self) -> Key:
+        """What tells it from any other address."""
+        return key_of(self.ifindex, self.ip, self.prefix_length)
 
     def __str__(self) -> str:
         return f"{self.ip}/{self.prefix_length}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -118,15 +119,21 @@ class VirtualMacs:
             Path(f"/proc/sys/net/ipv6/conf/{name}/accept_ra").write_text("0", encoding="ascii")
         return link
 
-    def set_up(self, link: Link, *, up: bool) -> None:
-        """Put the link up (before its addresses are added: IPv6 has none on a link that is down) or down.
-        KernelError.
+    def put_up(self, ifindexes: AbstractSet[int]) -> None:
+        """Put those of `ifindexes` up that were made here, before their addresses are added: IPv6 has none on a link
+        that is down. One that is gone is left to those who add addresses.
         """
-        fields = {"index": link.ifindex, "flags": IFF_UP if up else 0, "change": IFF_UP}
-        self._do(
-            f"cannot put {link.name} {'up' if up else 'down'}",
-            codec.encode(codec.ifinfmsg, RTM_SETLINK, NLM_F_REQUEST, fields),
-        )
+        self._put(ifindexes, IFF_UP)
+
+    def put_down(self, ifindexes: AbstractSet[int]) -> None:
+        """Put those of `ifindexes` down that were made here."""
+        self._put(ifindexes, 0)
+
+    def _put(self, ifindexes: AbstractSet[int], flags: int) -> None:
+        for ifindex in ifindexes & self.ifindexes:
+            fields = {"index": ifindex, "flags": flags, "change": IFF_UP}
+            with contextlib.suppress(KernelError):
+                self._requests.send([codec.encode(codec.ifinfmsg, RTM_SETLINK, NLM_F_REQUEST, fields)])
 
     def remove(self, link: Link) -> None:
         """Delete the link (some 15 ms: the kernel waits for its readers). One that is gone is a success."""

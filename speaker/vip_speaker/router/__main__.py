@@ -23,7 +23,7 @@ from vip_speaker.router.notify import notify
 from vip_speaker.router.outlet import Outlet
 from vip_speaker.router.scheduling import settle_memory, take_rights
 from vip_speaker.router.strict import strict_problems
-from vip_speaker.statefile import StateDirectory
+from vip_speaker.statedirectory import StateDirectory
 from vip_speaker.will import Will
 
 log = logging.getLogger("vip_speaker")

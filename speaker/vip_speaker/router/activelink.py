@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from vip_speaker.announcements import Announcer
 from vip_speaker.link import AnnouncementSocket, LinkError, LinkSocket
+from vip_speaker.router.channel import Channel
 from vip_speaker.router.complaints import Complaints
 from vip_speaker.router.heard import Neighbours
+from vip_speaker.router.loop import Loop
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp.types import MS, RELEASE_PRIORITY, Advertisement, IPAddress
 from vip_speaker.wire.admission import remarks
@@ -22,10 +24,6 @@ from vip_speaker.wire.decoder import Decoder
 from vip_speaker.wire.discard import Discard, DiscardReason
 from vip_speaker.wire.neighbour import Announced
 from vip_speaker.wire.received import Received
-
-if TYPE_CHECKING:
-    from vip_speaker.router.channel import Channel
-    from vip_speaker.router.loop import Loop
 
 # Packets read in one go: what a wake-up may cost before the next advertisement is looked at (DESIGN, Timing).
 READ_BUDGET = 64

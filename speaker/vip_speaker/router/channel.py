@@ -8,24 +8,42 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 from socket import AF_INET, AF_INET6
+from typing import Protocol
 
 from vip_speaker import will
 from vip_speaker.link import UnicastSocket
-from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.resolution import Resolved
 from vip_speaker.vrrp.types import Advertisement, IPAddress
 from vip_speaker.wire.admission import Expectation, admit
-from vip_speaker.wire.advertisement import encode_frame, encode_packet
+from vip_speaker.wire.advertisement import Content, encode_frame, encode_packet
 from vip_speaker.wire.discard import Discard, DiscardReason
 
 # An instance says few things: its priority, 0, and both again while it squeezes. Trackers add a few.
 _MAX_CACHED = 32
 
 
+class Carrier(Protocol):
+    """The link that a channel is on, as those see it who have only the channel."""
+
+    ifindex: int
+
+    def send(self, frame: bytes) -> None:
+        """Put one frame on the link; LinkError when it does not take it."""
+        ...
+
+    def detach(self, channel: Channel) -> None:
+        """Nobody listens under `channel` any more."""
+        ...
+
+    def is_taken(self, channel: Channel) -> bool:
+        """Whether another virtual router of this host has the VRID of `channel`, a former one."""
+        ...
+
+
 class Channel:
     """Sends and admits advertisements under one identity."""
 
-    def __init__(self, resolved: Resolved, link: ActiveLink, *, source_mac: str, unicast: UnicastSocket | None) -> None:
+    def __init__(self, resolved: Resolved, link: Carrier, *, source_mac: str, unicast: UnicastSocket | None) -> None:
         self.identity = resolved.config.identity
         self.interval_ns = resolved.config.advertisement_interval_ns
         self.former = False
@@ -124,32 +142,15 @@ class Channel:
         return encoded
 
     def _encode(self, priority: int, interval_ns: int) -> list[tuple[IPAddress | None, bytes]]:
+        content = Content(
+            version=self.identity.version,
+            vrid=self.identity.vrid,
+            priority=priority,
+            interval_ns=interval_ns,
+            source=self.source,
+            addresses=self._advertised,
+            password=self._password,
+        )
         if self._peers is None:
-            frame = encode_frame(
-                version=self.identity.version,
-                vrid=self.identity.vrid,
-                priority=priority,
-                interval_ns=interval_ns,
-                source=self.source,
-                addresses=self._advertised,
-                password=self._password,
-                source_mac=self.source_mac,
-            )
-            return [(None, frame)]
-        return [
-            (
-                peer,
-                encode_packet(
-                    version=self.identity.version,
-                    vrid=self.identity.vrid,
-                    priority=priority,
-                    interval_ns=interval_ns,
-                    source=self.source,
-                    destination=peer,
-                    addresses=self._advertised,
-                    password=self._password,
-                ),
-            )
-            for peer in self._peers
-            if peer != self.source
-        ]
+            return [(None, encode_frame(content, source_mac=self.source_mac))]
+        return [(peer, encode_packet(content, destination=peer)) for peer in self._peers if peer != self.source]

@@ -115,15 +115,15 @@ class Daemon:
         """Write the last will anew."""
         self._cleanup.rewrite(self.instances.values())
 
-    def state_changed(self, instance: Instance) -> None:
-        """Write the state file soon."""
-        self._outlet.changed(instance)
+    def state_changed(self, name: str) -> None:
+        """Write the state file of `name` soon."""
+        if name in self.instances:
+            self._outlet.changed(self.instances[name])
 
-    def released(self, instance: Instance) -> None:
+    def released(self, name: str) -> None:
         """An instance has left: forget it, and say so when it was the last of a daemon that stops."""
-        del self.instances[instance.name]
-        instance.close()
-        self._outlet.removed(instance.name)
+        self.instances.pop(name).close()
+        self._outlet.removed(name)
         self.plan_changed()
         self.holding_changed()
         if not self._stopping:
@@ -131,9 +131,9 @@ class Daemon:
         elif not self.instances:
             self.left.set()
 
-    def held_elsewhere(self, instance: Instance) -> frozenset[Assigned]:
-        """What other instances have on the links."""
-        others = (one for one in self.instances.values() if one is not instance)
+    def held_elsewhere(self, name: str) -> frozenset[Assigned]:
+        """What other instances than `name` have on the links."""
+        others = (one for other, one in self.instances.items() if other != name)
         return frozenset(assigned for one in others for assigned in one.holding.assigned)
 
     # --- life

@@ -6,28 +6,28 @@ Nothing here takes part in the election.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from vip_speaker.router.complaints import Complaints
 from vip_speaker.router.rivals import How, Pacing, Rivals
+from vip_speaker.router.services import Services
 from vip_speaker.router.timers import Deadline
-from vip_speaker.vrrp.types import SECOND, Advertisement, MasterState
-
-if TYPE_CHECKING:
-    from vip_speaker.router.complaints import Complaints
-    from vip_speaker.router.instance import Instance
-    from vip_speaker.router.services import Services
-    from vip_speaker.wire.neighbour import Announced
+from vip_speaker.vrrp.types import SECOND, Advertisement, IPAddress
+from vip_speaker.wire.neighbour import Announced
 
 # Whom we took over from may not have heard us yet.
 _SETTLED_AFTER_NS = 3 * SECOND
 
 
 class Defence:
-    """The rivals of one instance."""
+    """The rivals of the VIP `name`; `announce_again` is called where neighbours may have believed one of them."""
 
-    def __init__(self, instance: Instance, services: Services, complaints: Complaints) -> None:
+    def __init__(
+        self, name: str, services: Services, complaints: Complaints, announce_again: Callable[[], None]
+    ) -> None:
         self.rivals = Rivals()
-        self._instance = instance
+        self._name = name
+        self._announce = announce_again
         self._services = services
         self._complaints = complaints
         self._pacing = Pacing()
@@ -50,14 +50,12 @@ class Defence:
         what = f"{advertisement.source} speaks VRRP version {advertisement.version} with our VRID"
         self._note(How.OTHER_VERSION, advertisement, what)
 
-    def address_served(self, advertisement: Advertisement) -> None:
-        """Our first address is served in a way that we cannot take part in."""
-        instance, vrid = self._instance, advertisement.vrid
-        ours = instance.config is not None and vrid == instance.config.identity.vrid
-        how = (
-            "with our VRID, in a way that is not ours (password, interval or transport)" if ours else f"as VRID {vrid}"
-        )
-        what = f"{advertisement.source} serves {instance.vip.spec.addresses[0].ip} {how}"
+    def address_served(self, advertisement: Advertisement, first: IPAddress, our_vrid: int | None) -> None:
+        """Our `first` address is served in a way that we cannot take part in."""
+        how = f"as VRID {advertisement.vrid}"
+        if advertisement.vrid == our_vrid:
+            how = "with our VRID, in a way that is not ours (password, interval or transport)"
+        what = f"{advertisement.source} serves {first} {how}"
         self._note(How.OTHER_ROUTER, advertisement, what)
 
     def other_addresses(self, advertisement: Advertisement) -> None:
@@ -95,7 +93,7 @@ class Defence:
     def _report(self, now_ns: int) -> None:
         """Say it now, and again when it is over."""
         self._services.loop.others.set(self._rival_gone, self.rivals.next_end_ns(now_ns))
-        self._services.state_changed(self._instance)
+        self._services.state_changed(self._name)
 
     def _contested(self) -> None:
         loop = self._services.loop
@@ -103,6 +101,4 @@ class Defence:
 
     def _announce_again(self, now_ns: int) -> None:
         self._pacing.announced(now_ns)
-        if isinstance(self._instance.state, MasterState):
-            self._instance.counters["announced_again"] += 1
-            self._instance.holding.announce_once()
+        self._announce()

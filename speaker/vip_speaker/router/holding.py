@@ -11,19 +11,15 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 from vip_api.model import Announcements, VirtualAddress
 
 from vip_speaker.kernel import Assigned, KernelError, Link
+from vip_speaker.router.activelink import ActiveLink, Listener
+from vip_speaker.router.services import Services
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp.types import MS, SECOND, IPAddress
 from vip_speaker.wire.neighbour import duplicate_question, gratuitous_arp, unsolicited_advertisement
-
-if TYPE_CHECKING:
-    from vip_speaker.router.activelink import ActiveLink
-    from vip_speaker.router.instance import Instance
-    from vip_speaker.router.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -48,21 +44,23 @@ class Place:
 
 
 class Holding:
-    """What one instance has on the link. `place()` says where and what before anything is added.
+    """What the VIP `name` has on the link. `place()` says where and what before anything is added.
 
-    `assigned` is on the link, or about to be; `planned` is what `add()` would put there.
+    `assigned` is on the link, or about to be; `planned` is what `add()` would put there. `announcements` are the
+    settings in force. `listener` is told when another station announces one of the addresses.
     """
 
-    def __init__(self, instance: Instance, services: Services) -> None:
+    def __init__(self, name: str, services: Services, listener: Listener, announcements: Announcements) -> None:
         self.assigned: tuple[Assigned, ...] = ()
         self.planned: tuple[Assigned, ...] = ()
         self.silenced = False
         self.lifetime_s: int | None = None
         self.problem = ""
+        self.announcements = announcements
         self._wanted = False  # between `add` and `remove`, even where the kernel refused everything
-        self._name = instance.name
+        self._name = name
         self._services = services
-        self._instance = instance
+        self._listener = listener
         self._link: ActiveLink | None = None
         self._places: dict[int, Place] = {}
         self._addresses: tuple[VirtualAddress, ...] = ()
@@ -77,7 +75,7 @@ class Holding:
         """From the next `add()` on: `addresses`, each in the place of its IP version, announced on `link`."""
         if self._link is not None and self._link is not link:
             self._link.stop_announcing(*self._announcing)
-            self._link.watch(self._instance, frozenset())
+            self._link.watch(self._listener, frozenset())
         kept = {place.ifindex for place in places.values()}
         self._obsolete |= {place.ifindex for place in self._places.values()} - kept
         self._obsolete -= kept
@@ -96,7 +94,7 @@ class Holding:
         self._plan()
         self._services.kernel.prepare(self.planned, self.lifetime_s)
         if self._link is not None:
-            self._link.watch(self._instance, frozenset(one.ip for one in self.planned))
+            self._link.watch(self._listener, frozenset(one.ip for one in self.planned))
 
     def add(self) -> None:
         """Put all addresses on the link. What an older plan put there stays until `settle()`."""
@@ -125,7 +123,7 @@ class Holding:
         self.problem = problem
         self._services.loop.others.set(self._retry, self._services.loop.now_ns() + _RETRY_NS if problem else None)
 
-    def settle(self, settings: Announcements) -> None:
+    def settle(self) -> None:
         """After a document or a link changed, while addresses are held: what is on the link follows the plan.
 
         New ones come before old ones go. Neighbours hear of what is new, and of another MAC.
@@ -147,7 +145,7 @@ class Holding:
         self._remove_obsolete_links()
         if added or self._frames_differ:
             self._frames_differ = False
-            self.announce(settings, takeover=False)
+            self.announce(takeover=False)
 
     def remove(self) -> None:
         """Take all addresses off the link, and lift any silence after that."""
@@ -174,9 +172,10 @@ class Holding:
         self._unsilence(self.assigned)
         self._services.holding_changed()
 
-    def announce(self, settings: Announcements, *, takeover: bool) -> None:
+    def announce(self, *, takeover: bool) -> None:
         """Start the announcements from the beginning."""
         assert self._link is not None
+        settings = self.announcements
         self._link.announce(
             self._name,
             self._serving_frames(),
@@ -226,7 +225,7 @@ class Holding:
     def take_down(self) -> None:
         """After the last address is off: nothing is watched any more, and a virtual MAC's own links go."""
         if self._link is not None:
-            self._link.watch(self._instance, frozenset())
+            self._link.watch(self._listener, frozenset())
         self._obsolete |= {place.ifindex for place in self._places.values()}
         self._remove_obsolete_links()
 
@@ -257,7 +256,7 @@ class Holding:
             self._services.plan_changed()
 
     def _remove(self, assigned: tuple[Assigned, ...]) -> None:
-        elsewhere = self._services.held_elsewhere(self._instance)
+        elsewhere = self._services.held_elsewhere(self._name)
         for failure in self._services.kernel.remove([one for one in assigned if one not in elsewhere]):
             log.error("cannot remove an address: %s", failure.error, extra={"vip": self._name})
 
@@ -282,4 +281,4 @@ class Holding:
         before = self.assigned
         self.add()
         if any(one not in before for one in self.assigned):
-            self.announce(self._instance.vip.spec.announcements, takeover=False)
+            self.announce(takeover=False)

@@ -86,7 +86,7 @@ class Instance:
         self._waiting: str | None = None
         self.counters: Counter[str] = Counter()
         self.health = NO_CHECKS
-        self.holding = Holding(self, services)
+        self.holding = Holding(vip.name, services, self, vip.spec.announcements)
         self._services = services
         self._loop = services.loop
         self._resolved: Resolved | None = None
@@ -103,7 +103,7 @@ class Instance:
         self._timers = services.loop.expiries
         self.notes: Counter[Note] = Counter()
         self._complaints = Complaints(vip.name)
-        self.defence = Defence(self, services, self._complaints)
+        self.defence = Defence(vip.name, services, self._complaints, self._announce_again)
 
     # --- what is wanted
 
@@ -131,7 +131,8 @@ class Instance:
 
         `health` is what `resolution` and `fault` were made with, for the report.
         """
-        announcements, before, self.vip = self.vip.spec.announcements, self.vip.spec, vip
+        before, self.vip = self.vip.spec, vip
+        self.holding.announcements = vip.spec.announcements
         self.health = health
         self._wanted = True
         self._ready = isinstance(resolution, Resolved)
@@ -143,8 +144,8 @@ class Instance:
                 self._configure(resolution)
                 if fault is None:
                     self._set_fault(None)
-                if vip.spec.announcements != announcements and isinstance(self.state, MasterState):
-                    self.holding.announce(vip.spec.announcements, takeover=False)
+                if vip.spec.announcements != before.announcements and isinstance(self.state, MasterState):
+                    self.holding.announce(takeover=False)
                 self._start_if_ready()
                 if vip.spec != before:
                     log.info("a changed document is in force", extra={"vip": self.name})
@@ -157,7 +158,7 @@ class Instance:
                     self._say(reason)
                 else:
                     self._step(Shutdown())
-        self._services.state_changed(self)
+        self._services.state_changed(self.name)
 
     @property
     def resolved(self) -> Resolved | None:
@@ -189,7 +190,7 @@ class Instance:
 
     def _configure(self, resolved: Resolved) -> None:
         if resolved == self._resolved and self.holding.stands:
-            self.holding.settle(self.vip.spec.announcements)
+            self.holding.settle()
             return
         previous_config, previous_channel = self.config, self._channel
         link = self._services.active_link(resolved.ifindex, resolved.interface)
@@ -217,7 +218,7 @@ class Instance:
             if self._former is not None and self._former[1].link.is_taken(self._former[1]):
                 self._step(FormerTaken())
         self._forget_former_if_done()
-        self.holding.settle(self.vip.spec.announcements)
+        self.holding.settle()
         if self.holding.assigned:
             self._services.holding_changed()  # the last will gives up under what is in force now
 
@@ -275,7 +276,7 @@ class Instance:
     def _retire_if_done(self) -> None:
         if self.finished and not self._released:
             self._released = True
-            self._services.released(self)
+            self._services.released(self.name)
 
     def close(self) -> None:
         """Stop listening; after `finished`."""
@@ -311,7 +312,8 @@ class Instance:
         """Somebody serves our first address in a way that we cannot take part in."""
         if self._is_from_our_master(advertisement):
             return
-        self.defence.address_served(advertisement)
+        vrid = self.config.identity.vrid if self.config is not None else None
+        self.defence.address_served(advertisement, self.vip.spec.addresses[0].ip, vrid)
         if self._channel is not None and not self._channel.guarded:
             self._step(AddressServed(source=advertisement.source))
 
@@ -333,6 +335,11 @@ class Instance:
             self.defence.claimed(announced)
         if not announced.answers:
             self._step(AnnouncementSeen(address=announced.address))
+
+    def _announce_again(self) -> None:
+        if isinstance(self.state, MasterState):
+            self.counters["announced_again"] += 1
+            self.holding.announce_once()
 
     def address_lost(self, ip: IPAddress, ifindex: int, *, expired: bool) -> None:
         """The kernel no longer has an address: it ran out with us stalled, or someone else deleted it."""
@@ -391,7 +398,7 @@ class Instance:
             case Unsilence():
                 self.holding.unsilence()
             case Announce(takeover=takeover):
-                self.holding.announce(self.vip.spec.announcements, takeover=takeover)
+                self.holding.announce(takeover=takeover)
             case StopAnnouncing():
                 self.holding.stop_announcing()
             case Transition():
@@ -467,7 +474,7 @@ class Instance:
         self.since = time.time()
         self.reason = why
         self.defence.role_changed()
-        self._services.state_changed(self)
+        self._services.state_changed(self.name)
 
     def _say(self, reason: str) -> None:
         if reason != self.reason:

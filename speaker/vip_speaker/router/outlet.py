@@ -19,6 +19,7 @@ from vip_speaker.router.manifests import Manifest
 from vip_speaker.router.notify import notify
 from vip_speaker.router.report import LISTEN_NS, link_document, metrics_document, state_document
 from vip_speaker.router.timers import Deadline
+from vip_speaker.statedirectory import StateDirectory
 from vip_speaker.vrrp.types import SECOND, InitState, Role
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ _LISTENERS_EVERY_NS = SECOND
 class Outlet:
     """Keeps the state directory current. A directory that cannot be written costs a log line, never an election."""
 
-    def __init__(self, loop: Loop, kernel: Kernel, directory: statefile.StateDirectory) -> None:
+    def __init__(self, loop: Loop, kernel: Kernel, directory: StateDirectory) -> None:
         self._loop = loop
         self._kernel = kernel
         self._directory = directory

@@ -1,15 +1,16 @@
-"""What the daemon gives every instance; the instance knows no more of the daemon than this."""
+"""What the daemon gives every instance; the instance knows no more of the daemon than this.
+
+An instance, and each part of it, is known by the name of its VIP.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from vip_speaker.kernel import Assigned, Kernel
-    from vip_speaker.link import UnicastSocket
-    from vip_speaker.router.activelink import ActiveLink
-    from vip_speaker.router.instance import Instance
-    from vip_speaker.router.loop import Loop
+from vip_speaker.kernel import Assigned, Kernel
+from vip_speaker.link import UnicastSocket
+from vip_speaker.router.activelink import ActiveLink
+from vip_speaker.router.loop import Loop
 
 
 class Services(Protocol):
@@ -35,14 +36,14 @@ class Services(Protocol):
         """Write the last will anew; before an address is added, after it was removed."""
         ...
 
-    def held_elsewhere(self, instance: Instance) -> frozenset[Assigned]:
-        """What other instances have on the links: not to be taken off by `instance`."""
+    def held_elsewhere(self, name: str) -> frozenset[Assigned]:
+        """What other instances than `name` have on the links: not to be taken off by that one."""
         ...
 
-    def state_changed(self, instance: Instance) -> None:
-        """Write the state file soon."""
+    def state_changed(self, name: str) -> None:
+        """Write the state file of `name` soon."""
         ...
 
-    def released(self, instance: Instance) -> None:
-        """The instance gave up its VIP as it was asked to, and nothing of it is left on the link."""
+    def released(self, name: str) -> None:
+        """The instance `name` gave up its VIP as it was asked to, and nothing of it is left on the link."""
         ...

@@ -4,7 +4,7 @@ scapy builds and takes apart every frame; nothing here opens a socket or knows a
 """
 
 from vip_speaker.wire.admission import Expectation, Remark, admit, remarks
-from vip_speaker.wire.advertisement import encode_frame, encode_message, encode_packet
+from vip_speaker.wire.advertisement import Content, encode_frame, encode_message, encode_packet
 from vip_speaker.wire.decoder import Decoder
 from vip_speaker.wire.discard import Discard, DiscardReason
 from vip_speaker.wire.neighbour import (
@@ -17,6 +17,7 @@ from vip_speaker.wire.received import PacketType, Received
 
 __all__ = [
     "Announced",
+    "Content",
     "Decoder",
     "Discard",
     "DiscardReason",

@@ -7,6 +7,7 @@ what an advertisement says and keeps the bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -37,116 +38,60 @@ def password_field(password: bytes) -> bytes:
     return password[:PASSWORD_BYTES].ljust(PASSWORD_BYTES, b"\0")
 
 
-def encode_message(
-    *,
-    version: int,
-    vrid: int,
-    priority: int,
-    interval_ns: int,
-    source: IPAddress,
-    addresses: Sequence[IPAddress],
-    password: bytes | None = None,
-    destination: IPAddress | None = None,
-) -> bytes:
-    """The VRRP message alone; its checksum holds for a packet from `source` to `destination` (None: the
-    group).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What an advertisement says, and from whom.
 
-    Of `addresses` those of `source`'s family are advertised, for IPv6 a link-local one first (RFC 9568
-    section 5.2.9, erratum 8300). `interval_ns` is whole centiseconds in version 3, whole seconds in version
-    2.
+    Of `addresses` those of `source`'s family are advertised, for IPv6 a link-local one first (RFC 9568 section 5.2.9,
+    erratum 8300). `interval_ns` is whole centiseconds in version 3, whole seconds in version 2.
     """
-    packet = _packet(
-        version=version,
-        vrid=vrid,
-        priority=priority,
-        interval_ns=interval_ns,
-        source=source,
-        addresses=addresses,
-        password=password,
-        destination=destination or group_of(source),
-    )
-    return bytes(packet)[20 if source.version == 4 else 40 :]
+
+    version: int
+    vrid: int
+    priority: int
+    interval_ns: int
+    source: IPAddress
+    addresses: Sequence[IPAddress]
+    password: bytes | None = None
 
 
-def encode_frame(
-    *,
-    version: int,
-    vrid: int,
-    priority: int,
-    interval_ns: int,
-    source: IPAddress,
-    addresses: Sequence[IPAddress],
-    source_mac: str,
-    password: bytes | None = None,
-) -> bytes:
-    """An Ethernet frame to the group, ready to be sent as it is. Arguments as for `encode_message`."""
-    packet = _packet(
-        version=version,
-        vrid=vrid,
-        priority=priority,
-        interval_ns=interval_ns,
-        source=source,
-        addresses=addresses,
-        password=password,
-        destination=group_of(source),
-    )
-    group_mac = GROUP_MAC_V4 if source.version == 4 else GROUP_MAC_V6
-    return bytes(Ether(src=source_mac, dst=group_mac) / packet)
+def encode_message(content: Content, *, destination: IPAddress | None = None) -> bytes:
+    """The VRRP message alone; its checksum holds for a packet to `destination` (None: the group)."""
+    packet = _packet(content, destination or group_of(content.source))
+    return bytes(packet)[20 if content.source.version == 4 else 40 :]
 
 
-def encode_packet(
-    *,
-    version: int,
-    vrid: int,
-    priority: int,
-    interval_ns: int,
-    source: IPAddress,
-    addresses: Sequence[IPAddress],
-    destination: IPAddress,
-    password: bytes | None = None,
-) -> bytes:
+def encode_frame(content: Content, *, source_mac: str) -> bytes:
+    """An Ethernet frame to the group, ready to be sent as it is."""
+    group_mac = GROUP_MAC_V4 if content.source.version == 4 else GROUP_MAC_V6
+    return bytes(Ether(src=source_mac, dst=group_mac) / _packet(content, group_of(content.source)))
+
+
+def encode_packet(content: Content, *, destination: IPAddress) -> bytes:
     """What `UnicastSocket` sends to one peer: IPv4 the whole IP packet, IPv6 the message (the kernel adds the
     header).
     """
-    packet = _packet(
-        version=version,
-        vrid=vrid,
-        priority=priority,
-        interval_ns=interval_ns,
-        source=source,
-        addresses=addresses,
-        password=password,
-        destination=destination,
-    )
-    return bytes(packet) if source.version == 4 else bytes(packet)[40:]
+    packet = _packet(content, destination)
+    return bytes(packet) if content.source.version == 4 else bytes(packet)[40:]
 
 
-def _packet(
-    *,
-    version: int,
-    vrid: int,
-    priority: int,
-    interval_ns: int,
-    source: IPAddress,
-    addresses: Sequence[IPAddress],
-    password: bytes | None,
-    destination: IPAddress,
-) -> Any:
+def _packet(content: Content, destination: IPAddress) -> Any:
     """IP header and message as scapy layers. A value that does not fit is a bug of the caller
     (AssertionError).
     """
-    advertised = [address for address in addresses if address.version == source.version]
+    version, source, password = content.version, content.source, content.password
+    advertised = [address for address in content.addresses if address.version == source.version]
     assert 1 <= len(advertised) <= MAX_ADDRESSES, "1 to 64 addresses of the source's family"
-    assert 1 <= vrid <= 255 and 0 <= priority <= 255
+    assert 1 <= content.vrid <= 255 and 0 <= content.priority <= 255
     message: Any
     if version == 2:
         assert source.version == 4, "VRRPv2 is IPv4 only"
-        seconds, rest = divmod(interval_ns, SECOND)
+        seconds, rest = divmod(content.interval_ns, SECOND)
         assert rest == 0 and 1 <= seconds <= 255, "VRRPv2 advertises whole seconds"
         auth = password_field(password or b"")
         message = VRRP(
-            vrid=vrid,
-            priority=priority,
+            vrid=content.vrid,
+            priority=content.priority,
             authtype=AUTH_NONE if password is None else AUTH_PASSWORD,
             adv=seconds,
             addrlist=[str(address) for address in advertised],
@@ -155,12 +100,12 @@ def _packet(
         )
     else:
         assert version == 3 and password is None, "VRRPv3 has no authentication"
-        centiseconds, rest = divmod(interval_ns, CENTISECOND)
+        centiseconds, rest = divmod(content.interval_ns, CENTISECOND)
         assert rest == 0 and 1 <= centiseconds <= 4095, "VRRPv3 advertises whole centiseconds"
         advertised.sort(key=lambda address: address.version == 6 and not address.is_link_local)
         message = VRRPv3(
-            vrid=vrid,
-            priority=priority,
+            vrid=content.vrid,
+            priority=content.priority,
             adv=centiseconds,
             addrlist=[str(address) for address in advertised],
         )

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import vip_speaker
-from vip_speaker import cli, options, statefile
+from vip_speaker import cli, options, statedirectory
+from vip_speaker.statefile import VirtualIPState
 
 from tests.netns import wait_for
 
@@ -18,7 +19,7 @@ PACKAGES = Path(vip_speaker.__file__).parents[1]
 
 
 def test_the_default_directory_is_one(capsys):
-    assert Path(options.DEFAULT_STATE_DIRECTORY) == statefile.DEFAULT_STATE_DIRECTORY
+    assert Path(options.DEFAULT_STATE_DIRECTORY) == statedirectory.DEFAULT_STATE_DIRECTORY
 
 
 def router_arguments(*arguments: str) -> list[str]:
@@ -75,10 +76,10 @@ def test_status_without_a_router(tmp_path, capsys):
 
 def test_status_into_a_pipe_that_closes(tmp_path):
     """`vip-speaker status | head -1` ends without a traceback."""
-    directory = statefile.StateDirectory(tmp_path)
+    directory = statedirectory.StateDirectory(tmp_path)
     directory.hold()
     for number in range(64):
-        directory.write(statefile.VirtualIPState(name=f"vip{number}", state="BACKUP", reason="x" * 5000))
+        directory.write(VirtualIPState(name=f"vip{number}", state="BACKUP", reason="x" * 5000))
     command = f"{sys.executable} -m vip_speaker status -o wide --state-dir {tmp_path} | head -1"
     done = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False,

@@ -11,14 +11,8 @@ from pathlib import Path
 
 import pytest
 from vip_speaker import status
-from vip_speaker.statefile import (
-    Contribution,
-    PriorityParts,
-    SplitBrain,
-    StateDirectory,
-    VirtualIPState,
-    timestamp,
-)
+from vip_speaker.statedirectory import StateDirectory
+from vip_speaker.statefile import Contribution, PriorityParts, SplitBrain, VirtualIPState, timestamp
 from vip_speaker.status import duration, print_table, run_status
 
 NOW = 1_795_456_800.0

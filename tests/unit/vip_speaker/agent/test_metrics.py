@@ -6,7 +6,8 @@ from vip_speaker.agent.metrics import NodeCollector
 from vip_speaker.agent.reflector import Reflector
 from vip_speaker.agent.reporter import Reporter
 from vip_speaker.agent.store import Store
-from vip_speaker.statefile import Contribution, PriorityParts, StateDirectory, VirtualIPState
+from vip_speaker.statedirectory import StateDirectory
+from vip_speaker.statefile import Contribution, PriorityParts, VirtualIPState
 
 from tests.agent_fakes import FakeApi
 

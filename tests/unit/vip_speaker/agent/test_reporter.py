@@ -7,15 +7,8 @@ import pytest
 from vip_speaker.agent.report import entry, field_manager
 from vip_speaker.agent.reporter import Reporter
 from vip_speaker.agent.store import Store
-from vip_speaker.statefile import (
-    Contribution,
-    HeardRouter,
-    Link,
-    PriorityParts,
-    SplitBrain,
-    StateDirectory,
-    VirtualIPState,
-)
+from vip_speaker.statedirectory import StateDirectory
+from vip_speaker.statefile import Contribution, HeardRouter, Link, PriorityParts, SplitBrain, VirtualIPState
 
 from tests.agent_fakes import FakeApi, assigned, refusal, vip
 

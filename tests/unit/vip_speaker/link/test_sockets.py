@@ -14,6 +14,7 @@ from vip_speaker.link.packet import RECEIVE_BUFFER
 from vip_speaker.vrrp.types import CENTISECOND, Advertisement
 from vip_speaker.wire import (
     Announced,
+    Content,
     Decoder,
     DiscardReason,
     encode_frame,
@@ -171,15 +172,10 @@ def test_a_longer_frame_is_marked_as_cut_off(network, here, there):
 
 
 def test_own_frames_do_not_come_back(here, there):
-    frame = encode_frame(
-        version=3,
-        vrid=7,
-        priority=100,
-        interval_ns=CENTISECOND,
-        source=ip_address(HERE),
-        addresses=[VIP4],
-        source_mac=here.mac(),
+    content = Content(
+        version=3, vrid=7, priority=100, interval_ns=CENTISECOND, source=ip_address(HERE), addresses=[VIP4]
     )
+    frame = encode_frame(content, source_mac=here.mac())
     with opened(LinkSocket, here) as receiver, opened(LinkSocket, there) as other, raw(there) as sender:
         receiver.send(frame)
         wait_for(lambda: [one.packet for one in other.receive()] == [frame[14:]], what="the frame at the other end")
@@ -297,7 +293,7 @@ def test_unicast_v4(here, there):
     fields = {"version": 3, "vrid": 7, "priority": 100, "interval_ns": CENTISECOND, "addresses": [VIP4]}
     source, destination = ip_address(HERE), ip_address(THERE)
     with opened(LinkSocket, there) as receiver, opened(UnicastSocket, here, 4) as sender:
-        packet = encode_packet(**fields, source=source, destination=destination)
+        packet = encode_packet(Content(**fields, source=source), destination=destination)
         sender.send(packet, source=source, destination=destination, ifindex=ifindex(here))
         got = waited(receiver)
     heard = Decoder().decode(got)
@@ -315,7 +311,7 @@ def test_unicast_v6(here, there):
         "addresses": [IPv6Address("fe80::7")],
     }
     with opened(LinkSocket, there) as receiver, opened(UnicastSocket, here, 6) as sender:
-        packet = encode_packet(**fields, source=source, destination=destination)
+        packet = encode_packet(Content(**fields, source=source), destination=destination)
         sender.send(packet, source=source, destination=destination, ifindex=ifindex(here))
         got = waited(receiver)
     heard = Decoder().decode(got)

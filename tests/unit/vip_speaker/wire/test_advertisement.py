@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from vip_speaker.vrrp.types import CENTISECOND, SECOND
-from vip_speaker.wire import Decoder, encode_frame, encode_message, encode_packet
+from vip_speaker.wire import Content, Decoder, encode_frame, encode_message, encode_packet
 
 from tests import packets
 
@@ -58,7 +58,7 @@ def arguments(fields):
 @pytest.mark.parametrize("name", GOLDEN)
 def test_message_is_the_golden_one(name):
     fields, wanted = GOLDEN[name]
-    assert encode_message(**arguments(fields)).hex() == wanted
+    assert encode_message(Content(**arguments(fields))).hex() == wanted
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -82,7 +82,7 @@ def test_golden_message_is_understood(name):
 
 
 def test_frame_v4():
-    frame = encode_frame(**arguments(GOLDEN["v2"][0]), source_mac="02:00:00:00:00:0a")
+    frame = encode_frame(Content(**arguments(GOLDEN["v2"][0])), source_mac="02:00:00:00:00:0a")
     assert frame[:14].hex() == "01005e000012" + "02000000000a" + "0800"
     header = frame[14:34]
     assert header[0] == 0x45
@@ -96,7 +96,7 @@ def test_frame_v4():
 
 
 def test_frame_v6():
-    frame = encode_frame(**arguments(GOLDEN["v3 IPv6"][0]), source_mac="02:00:00:00:00:0a")
+    frame = encode_frame(Content(**arguments(GOLDEN["v3 IPv6"][0])), source_mac="02:00:00:00:00:0a")
     assert frame[:14].hex() == "333300000012" + "02000000000a" + "86dd"
     header = frame[14:54]
     assert int.from_bytes(header[:4], "big") >> 20 == 0x6C0  # version 6, traffic class 0xc0
@@ -107,12 +107,12 @@ def test_frame_v6():
 
 
 def test_the_virtual_mac_is_only_the_source():
-    frame = encode_frame(**arguments(GOLDEN["v3"][0]), source_mac="00:00:5e:00:01:07")
+    frame = encode_frame(Content(**arguments(GOLDEN["v3"][0])), source_mac="00:00:5e:00:01:07")
     assert frame[6:12].hex() == "00005e000107"
 
 
 def test_unicast_v4_is_a_whole_packet_with_the_peer_in_the_checksum():
-    packet = encode_packet(**arguments(GOLDEN["v3"][0]), destination=ip_address("10.9.0.11"))
+    packet = encode_packet(Content(**arguments(GOLDEN["v3"][0])), destination=ip_address("10.9.0.11"))
     assert packet[16:20] == ip_address("10.9.0.11").packed
     assert packet[8] == 255
     pseudo = packets.pseudo_header("10.9.0.10", "10.9.0.11", len(packet) - 20)
@@ -120,7 +120,7 @@ def test_unicast_v4_is_a_whole_packet_with_the_peer_in_the_checksum():
 
 
 def test_unicast_v6_is_the_message_with_the_peer_in_the_checksum():
-    message = encode_packet(**arguments(GOLDEN["v3 IPv6"][0]), destination=ip_address("fe80::b"))
+    message = encode_packet(Content(**arguments(GOLDEN["v3 IPv6"][0])), destination=ip_address("fe80::b"))
     assert message[0] == 0x31
     pseudo = packets.pseudo_header("fe80::ff:fe00:a", "fe80::b", len(message))
     assert packets.internet_checksum(pseudo + message) == 0
@@ -135,7 +135,7 @@ def test_link_local_goes_first_and_the_rest_keeps_its_order():
             "addresses": ("2001:db8::2", "fe80::7", "2001:db8::1", "10.9.0.254"),
         }
     )
-    message = encode_message(**fields)
+    message = encode_message(Content(**fields))
     listed = [str(ip_address(message[8 + at : 24 + at])) for at in range(0, 48, 16)]
     assert listed == ["fe80::7", "2001:db8::2", "2001:db8::1"]
     assert message[3] == 3  # the IPv4 address moves along unadvertised
@@ -156,7 +156,7 @@ def test_link_local_goes_first_and_the_rest_keeps_its_order():
 )
 def test_what_does_not_fit_is_our_own_bug(wrong):
     with pytest.raises(AssertionError):
-        encode_message(**arguments(wrong))
+        encode_message(Content(**arguments(wrong)))
 
 
 def tshark(frames: list[bytes], directory: Path, *, as_in_v2: bool) -> str:
@@ -176,9 +176,11 @@ needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark
 
 @needs_tshark
 def test_tshark_finds_every_checksum_right(tmp_path):
-    frames = [encode_frame(**arguments(fields), source_mac="02:00:00:00:00:0a") for fields, _ in GOLDEN.values()]
+    frames = [
+        encode_frame(Content(**arguments(fields)), source_mac="02:00:00:00:00:0a") for fields, _ in GOLDEN.values()
+    ]
     many = arguments({"version": 3, "interval_ns": CS, "addresses": [f"10.9.1.{n}" for n in range(1, 65)]})
-    frames.append(encode_frame(**many, source_mac="02:00:00:00:00:0a"))
+    frames.append(encode_frame(Content(**many), source_mac="02:00:00:00:00:0a"))
     said = tshark(frames, tmp_path, as_in_v2=False)
     assert said.count("[correct]") == len(frames)
     assert "incorrect" not in said

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vip_speaker.vrrp.types import CENTISECOND, SECOND, Advertisement
-from vip_speaker.wire import Decoder, Discard, DiscardReason, encode_frame, encode_packet
+from vip_speaker.wire import Content, Decoder, Discard, DiscardReason, encode_frame, encode_packet
 
 from tests import packets
 
@@ -82,9 +82,9 @@ def test_what_we_send_comes_back(  # noqa: PLR0917
         "password": password,
     }
     if not unicast:
-        packet = encode_frame(**fields, source_mac="02:00:00:00:00:0a")[14:]
+        packet = encode_frame(Content(**fields), source_mac="02:00:00:00:00:0a")[14:]
     else:
-        packet = encode_packet(**fields, destination=ip_address(peer))
+        packet = encode_packet(Content(**fields), destination=ip_address(peer))
         if family == 6:  # the header is the kernel's
             packet = packets.ipv6(packet, source=source, destination=peer)
     answer = Decoder().decode(packets.received(packet, version=family, packet_type=0 if unicast else 2))
