@@ -40,9 +40,9 @@ class CountingApi(Api):
 
     listed_bytes = watched_bytes = events = 0
 
-    def watch(self, version: str) -> Iterator[dict[str, Any]]:
+    def watch(self, version: str, seconds: int) -> Iterator[dict[str, Any]]:
         """The events; their bytes are those of the lines that came."""
-        for event in super().watch(version):
+        for event in super().watch(version, seconds):
             self.events += 1
             yield event
 

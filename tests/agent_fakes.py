@@ -50,6 +50,7 @@ class FakeApi:
         self.objects = list(objects)
         self.events: list[list[dict[str, Any]]] = []
         self.watched: list[str] = []
+        self.watched_for: list[int] = []
         self.refuse_list: ApiError | None = None
         self.refuse_watch: ApiError | None = None
         self.refuse_apply: ApiError | None = None
@@ -62,8 +63,9 @@ class FakeApi:
             raise self.refuse_list
         return copy.deepcopy(self.objects), "10"
 
-    def watch(self, version: str) -> Iterator[dict[str, Any]]:
+    def watch(self, version: str, seconds: int) -> Iterator[dict[str, Any]]:
         self.watched.append(version)
+        self.watched_for.append(seconds)
         if self.refuse_watch is not None:
             raise self.refuse_watch
         return iter(self.events.pop(0) if self.events else [])

@@ -75,7 +75,8 @@ def _configuration() -> client.Configuration:
 def _run(options: argparse.Namespace, api: Api, configuration: client.Configuration) -> int:
     store = Store(config_map=options.speaker_template)
     holder = f"{os.environ.get('POD_NAME', socket.gethostname())}_{os.getpid()}"
-    loop = Loop(api, store, Lease(api, name=options.lease, holder=holder), config_map=options.speaker_template)
+    lease, anew = Lease(api, name=options.lease, holder=holder), watch.Anew()
+    loop = Loop(api, store, lease, config_map=options.speaker_template, ask_anew=anew.ask)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -94,6 +95,8 @@ def _run(options: argparse.Namespace, api: Api, configuration: client.Configurat
             login=lambda: watch.connection(configuration),
             poke=loop.poke,
             relist=loop.relist,
+            forget=loop.forget,
+            anew=anew,
             served=lambda: _wait_for_resource(api, stop),
             stop=stop,
         )

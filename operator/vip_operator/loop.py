@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -38,15 +39,21 @@ ERROR_RETRY_S = 2.0
 
 
 class Loop:
-    """`run` ends only after `stop`, with SetBackError, or with an exception that is our own bug."""
+    """`run` ends only after `stop`, or with an exception that is our own bug. `ask_anew` has all watches end and begin
+    anew; whoever does that calls `forget`.
+    """
 
-    def __init__(self, api: Api, store: Store, lease: Lease, *, config_map: str) -> None:
+    def __init__(
+        self, api: Api, store: Store, lease: Lease, *, config_map: str, ask_anew: Callable[[str], None]
+    ) -> None:
         self._api, self._store, self._lease, self._config_map = api, store, lease, config_map
+        self._ask_anew = ask_anew
         self._executor = Executor(api, store)
         self._pod_watch = PodWatch(api, self.poke)
         self._changed = threading.Condition()
         self._dirty = True
         self._stopped = False
+        self._forgetting = False
         self._extra = Extra()
         self._refusal_checked_at = float("-inf")
         self._conditions = ConditionGauge()
@@ -68,6 +75,14 @@ class Loop:
             self._relist_at = min(self._relist_at, max(time.monotonic(), self._listed_at + RELIST_SOON_S))
             self._changed.notify()
 
+    def forget(self) -> None:
+        """The watches have ended, and what was seen may be of a history that the API server's store no longer has: plan
+        only after new lists. From any thread.
+        """
+        with self._changed:
+            self._dirty = self._forgetting = True
+            self._changed.notify()
+
     def stop(self) -> None:
         """End `run` after the change at hand."""
         with self._changed:
@@ -79,6 +94,9 @@ class Loop:
         cluster_uid, wait_s = "", 0.0
         while self._wait(wait_s):
             try:
+                if self._is_to_forget():
+                    self._store.forget()
+                    self._is_complete = False
                 if not self._is_complete or time.monotonic() >= self._relist_at:
                     self._begin_list()
                     cluster_uid = cluster_uid or self._api.cluster_uid()
@@ -87,6 +105,10 @@ class Loop:
                     self._is_complete = True
                 self._check_history()
                 wait_s = min(self._once(cluster_uid), CHECK_S)
+            except SetBackError as error:
+                logger.warning("the API server's store was set back: %s", error)
+                self._ask_anew(str(error))
+                self._is_complete, wait_s = False, ERROR_RETRY_S
             except (ApiException, OSError) as error:
                 logger.warning("try again in %g s: %s", ERROR_RETRY_S, error)
                 wait_s = ERROR_RETRY_S
@@ -105,6 +127,11 @@ class Loop:
                 self._changed.wait_for(lambda: self._stopped, COALESCE_S)
             self._dirty = False
             return not self._stopped
+
+    def _is_to_forget(self) -> bool:
+        with self._changed:
+            asked, self._forgetting = self._forgetting, False
+            return asked
 
     def _until(self, deadline: float) -> float:
         """The seconds until `deadline`, or until the next list is due where that is earlier."""

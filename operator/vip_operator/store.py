@@ -40,7 +40,7 @@ Object = Mapping[str, Any]
 
 class SetBackError(Exception):
     """The API server's store was set back to an earlier state (a backup was restored): what was seen since is of
-    another history, and a watch that goes on from there stays silent. A new process begins with what there is.
+    another history, and a watch that goes on from there stays silent.
     """
 
 
@@ -67,6 +67,15 @@ class Store:
         """The highest resource version seen: no later list of this kind is of an earlier one."""
         with self._lock:
             return self._newest[kind]
+
+    def forget(self) -> None:
+        """Know nothing, as at the start: in another history a version that is lower may be the later one, and the same
+        one another object.
+        """
+        with self._lock:
+            self._objects = {kind: {} for kind in KINDS}
+            self._newest = dict.fromkeys(KINDS, 0)
+            self._vips = {}
 
     def put(self, kind: str, body: Object) -> bool:
         """Take in an object unless a newer version of it is here. True if it changed anything."""

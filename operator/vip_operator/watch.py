@@ -1,7 +1,8 @@
 """kopf's part: watches that feed the store. Only `on.event` handlers, which write nothing to the objects.
 
-kopf itself waits out an outage, a 403 and a 429; it gives up all its watches at any other answer, such as a 404 while
-an aggregated API or a restored control plane is not complete yet. Then they are begun anew, for ever.
+kopf gives up all its watches at an answer such as a 404, while an aggregated API or a restored control plane is not
+complete yet; and where a connection is lost it resumes the watch, which is wrong after a backup was restored
+(docs/decisions/set-back.md). In both cases all of them are begun anew, with lists, for ever.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import kopf
 
 from vip_operator.store import CONFIG_MAPS, DAEMON_SETS, NODES, PODS, VIPS, Store
@@ -29,9 +30,10 @@ RESOURCES = {
     CONFIG_MAPS: ("", "v1", "configmaps"),
 }
 
-CREDENTIALS_LIFETIME = timedelta(minutes=10)
-"""Projected tokens are renewed in their file every hour; kopf itself would read the file once."""
-
+WATCH_S = 330
+"""After this the server ends a watch, and kopf resumes it."""
+EARLY_S = 1.0
+"""A watch that is resumed by more than this before that was cut."""
 SILENCE_S = 90.0
 """A bookmark comes about once a minute, so a longer silence is a connection that is only half open."""
 WELL_AFTER_S = 60.0
@@ -70,6 +72,72 @@ class Paced:
         return wait_s
 
 
+class Anew:
+    """Somebody asks for new watches. From any thread."""
+
+    def __init__(self) -> None:
+        self._reason = ""
+
+    def ask(self, reason: str) -> None:
+        """Have the present watches ended, and say why."""
+        self._reason = self._reason or reason
+
+    def take(self) -> str:
+        """Why new ones are asked for, or nothing; from then on it is no longer asked for."""
+        reason, self._reason = self._reason, ""
+        return reason
+
+
+class Session:
+    """What kopf's requests go through: each with the token as it then is in its file, and `anew` is asked for when
+    kopf resumes a watch before its time, or is refused. kopf says nothing of either.
+    """
+
+    def __init__(
+        self,
+        login: Callable[[], kopf.ConnectionInfo],
+        anew: Anew,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._login, self._anew, self._clock = login, anew, clock
+        self._begun: dict[str, float] = {}
+        self._opened: aiohttp.ClientSession | None = None
+
+    def open(self) -> kopf.AiohttpSession:
+        """The credentials for kopf. It asks once, and again when they are refused: then for as long as that lasts,
+        without a pause, and would lose some of its watches over it.
+        """
+        if self._opened is not None:
+            reason = "the credentials were refused (401), or the session with the API server broke"
+            self._anew.ask(reason)
+            raise kopf.PermanentError(reason)
+        info = self._login()
+        trace = aiohttp.TraceConfig()
+        trace.on_request_start.append(self._begins)
+        self._opened = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()), trace_configs=[trace]
+        )
+        return kopf.AiohttpSession(server=info.server, aiohttp_session=self._opened)
+
+    async def close(self) -> None:
+        """End whatever connection is left."""
+        if self._opened is not None:
+            await self._opened.close()
+
+    async def _begins(self, _session: object, _context: object, request: aiohttp.TraceRequestStartParams) -> None:
+        request.headers.update(self._login().as_http_headers())
+        self.note(request.url.path, is_watch="watch" in request.url.query)
+
+    def note(self, path: str, *, is_watch: bool) -> None:
+        """A request is sent. A watch after a list begins; one after a watch resumes that."""
+        former = self._begun.pop(path, None)
+        if is_watch:
+            self._begun[path] = self._clock()
+            if former is not None and self._clock() - former < WATCH_S - EARLY_S:
+                self._anew.ask(f"the watch of {path} was cut")
+
+
 def follow(
     store: Store,
     *,
@@ -77,23 +145,28 @@ def follow(
     login: Callable[[], kopf.ConnectionInfo],
     poke: Callable[[], None],
     relist: Callable[[], None],
+    forget: Callable[[], None],
     served: Callable[[], bool],
+    anew: Anew,
     stop: threading.Event,
 ) -> None:
-    """Keep the store as the API server says, until `stop`. `relist` is called when something may have been missed;
-    `served` waits until the CRD is there (or `stop`, then it is False): kopf watches what there is when it begins.
+    """Keep the store as the API server says, until `stop`. `relist` is called when something may have been missed, and
+    `forget` when the watches have ended, for whatever reason, and what they showed may be of another history; `served`
+    waits until the CRD is there (or `stop`, then it is False): kopf watches what there is when it begins.
     """
     pace = Paced()
     while not stop.wait(pace.delay_s()) and served():
+        session = Session(login, anew)
         try:
-            refused = threading.Event()
-            handlers = registry(store, poke=poke, relist=relist, login=login, refused=refused.set)
-            _operate(handlers, namespace, stop, refused)
+            _operate(registry(store, poke=poke, relist=relist, session=session), session, namespace, anew, stop)
         except Exception as error:
             logger.warning("the watches ended and are begun anew: %s: %s", type(error).__name__, error)
+            forget()
 
 
-def _operate(handlers: kopf.OperatorRegistry, namespace: str, stop: threading.Event, refused: threading.Event) -> None:
+def _operate(
+    handlers: kopf.OperatorRegistry, session: Session, namespace: str, anew: Anew, stop: threading.Event
+) -> None:
     """Run kopf's tasks in an event loop of their own until `stop`, or raise what the first of them died of.
 
     kopf's own end waits for every watch, and one that is cancelled while it connects goes on instead; so what is left
@@ -101,19 +174,18 @@ def _operate(handlers: kopf.OperatorRegistry, namespace: str, stop: threading.Ev
     """
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(_tasks_end(handlers, namespace, stop, refused))
+        loop.run_until_complete(_tasks_end(handlers, namespace, anew, stop))
     finally:
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
         if left:
             loop.run_until_complete(asyncio.wait(left, timeout=LEAVE_BEHIND_S))
+        loop.run_until_complete(session.close())
         loop.close()
 
 
-async def _tasks_end(
-    handlers: kopf.OperatorRegistry, namespace: str, stop: threading.Event, refused: threading.Event
-) -> None:
+async def _tasks_end(handlers: kopf.OperatorRegistry, namespace: str, anew: Anew, stop: threading.Event) -> None:
     settings = kopf.OperatorSettings()
     configure(settings)
     tasks = await kopf.spawn_tasks(
@@ -125,8 +197,8 @@ async def _tasks_end(
     )
     while not stop.is_set():
         done, _ = await asyncio.wait(tasks, timeout=STOP_POLL_S, return_when=asyncio.FIRST_COMPLETED)
-        if refused.is_set():
-            raise RuntimeError("401: the credentials are refused")
+        if reason := anew.take():
+            raise RuntimeError(reason)
         for task in done:
             task.result()
         if done:
@@ -138,22 +210,14 @@ def registry(
     *,
     poke: Callable[[], None],
     relist: Callable[[], None],
-    login: Callable[[], kopf.ConnectionInfo],
-    refused: Callable[[], None],
+    session: Session,
 ) -> kopf.OperatorRegistry:
-    """Handlers for all five resources, the login and the settings. `refused` is called at a 401."""
+    """Handlers for all five resources, the login and the settings."""
     handlers = kopf.OperatorRegistry()
-    expected_at = 0.0
 
     @kopf.on.login(registry=handlers)  # type: ignore[untyped-decorator]
-    async def _login(**_: Any) -> kopf.ConnectionInfo:
-        nonlocal expected_at
-        if time.monotonic() < expected_at:
-            # kopf would try again at once for as long as the answer is 401, and lose some of its watches over that
-            refused()
-            raise kopf.PermanentError("401: the credentials are refused")
-        expected_at = time.monotonic() + CREDENTIALS_LIFETIME.total_seconds() / 2
-        return login()
+    async def _login(**_: Any) -> kopf.AiohttpSession:
+        return session.open()
 
     @kopf.on.startup(registry=handlers)  # type: ignore[untyped-decorator]
     async def _startup(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -180,14 +244,14 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.networking.error_backoffs = EndlessBackoff()
     settings.networking.connect_timeout = 5
     settings.networking.request_timeout = 30
-    settings.watching.server_timeout = 330
+    settings.watching.server_timeout = WATCH_S
     settings.watching.client_timeout = 400
     settings.watching.connect_timeout = 5
     settings.watching.inactivity_timeout = SILENCE_S
 
 
 def connection(configuration: Any) -> kopf.ConnectionInfo:
-    """Kopf's credentials from the client's, to be asked for again before a projected token expires."""
+    """The client's server and credentials, with the token as it is now: a projected one is renewed in its file."""
     authorization = configuration.auth_settings().get("BearerToken", {}).get("value") or ""
     scheme, _, token = authorization.partition(" ")
     return kopf.ConnectionInfo(
@@ -198,7 +262,6 @@ def connection(configuration: Any) -> kopf.ConnectionInfo:
         token=token or None,
         certificate_path=configuration.cert_file,
         private_key_path=configuration.key_file,
-        expiration=datetime.now(UTC) + CREDENTIALS_LIFETIME,
     )
 
 

@@ -2,6 +2,10 @@
 
 Only two answers can take a VIP away: its deletion, and a list without it. Everything that may be an outage, a
 mistake in RBAC, or a control plane that is being restored keeps what there is, for as long as it lasts.
+
+A watch shows what comes after a version; that nothing before it is changed holds only while the API server's store is
+not set back to a backup, for which every API server has to end (docs/decisions/set-back.md). So whatever ends a watch
+but its own timeout is followed by a list.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ class Answer(StrEnum):
     BOOKMARK = "BOOKMARK"
     DELETED = "DELETED"
     ENDED = "the watch ended by its timeout"
+    CUT = "the watch ended before its timeout"
     GONE = "410 or 400: the version is too old or unknown"
     NOT_FOUND = "404 of the resource"
     UNAUTHORIZED = "401"
@@ -36,9 +41,10 @@ class Effect(StrEnum):
     UPDATE = "the object replaces its former version"
     RELEASE = "the VIP is released"
     GO_ON = "watch on from the version it named"
+    LIST_SOON = "watch on from the version it named, and list again within seconds"
     RELIST = "list again, keep everything meanwhile"
     ASK_DISCOVERY = "keep everything, unless discovery denies the resource for long"
-    KEEP = "keep everything, try again after a growing delay"
+    KEEP = "keep everything, try again after a growing delay, and list within seconds of the first answer"
 
 
 EFFECTS: dict[Answer, Effect] = {
@@ -48,6 +54,7 @@ EFFECTS: dict[Answer, Effect] = {
     Answer.BOOKMARK: Effect.GO_ON,
     Answer.DELETED: Effect.RELEASE,
     Answer.ENDED: Effect.GO_ON,
+    Answer.CUT: Effect.LIST_SOON,
     Answer.GONE: Effect.RELIST,
     Answer.NOT_FOUND: Effect.ASK_DISCOVERY,
     Answer.UNAUTHORIZED: Effect.KEEP,

@@ -18,8 +18,6 @@ RESOURCE = f"/apis/{GROUP_VERSION}/{PLURAL}"
 Object = dict[str, Any]
 
 CALL_TIMEOUTS_S = (3.0, 10.0)
-WATCH_S = 300
-"""After this the server ends a watch; the next one goes on where it stopped."""
 SILENCE_S = 90.0
 """A bookmark comes about once a minute, so a longer silence is a connection that is only half open."""
 MAX_EVENT_BYTES = 4 * 1024 * 1024
@@ -60,13 +58,15 @@ class Api:
         except (KeyError, TypeError) as error:
             raise ApiError(None, f"the list makes no sense: {error!r}") from error
 
-    def watch(self, version: str) -> Iterator[Object]:
-        """The events after `version`, until the server ends the watch; when it returns the server has answered."""
+    def watch(self, version: str, seconds: int) -> Iterator[Object]:
+        """The events after `version`, until the server ends the watch after `seconds`; when it returns the server has
+        answered.
+        """
         query = {
             "watch": "true",
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(WATCH_S),
+            "timeoutSeconds": str(seconds),
         }
         response = self._call("GET", RESOURCE, query=query, timeouts=(CALL_TIMEOUTS_S[0], SILENCE_S)).response
         return self._events(response)

@@ -7,6 +7,7 @@ It never ends and never raises; what each answer leads to is the table in `answe
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -31,9 +32,16 @@ FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 5.0
 SHORTEST_WATCH_S = 1.0
 """One that ends earlier without an event is not followed by the next at once."""
+WATCH_S = 300
+"""After this the server ends a watch; the next one goes on where it stopped."""
+EARLY_S = 1.0
+"""A watch that ended by more than this before its time was cut."""
 RELIST_S = 1200.0
-"""An etcd restore sets versions back, and a watch that waits for a higher one may stay silent."""
-
+"""Whatever was missed, by a mistake of whomever, is seen after this."""
+LIST_SPREAD_S = 5.0
+"""An API server that ends cuts the watches of all nodes at once; they list one after the other within this."""
+LIST_PAUSE_S = 20.0
+"""Not sooner after the last list, however often watches are cut: a load balancer may do that all the time."""
 
 STALE_AFTER_S = 5.0
 """An API server that has not answered for this long does not confirm what the operator said last."""
@@ -46,8 +54,8 @@ class Source(Protocol):
         """All VirtualIPs, and the version of the list."""
         ...
 
-    def watch(self, version: str) -> Iterator[dict[str, Any]]:
-        """The events after `version`; the call itself waits for the server's answer."""
+    def watch(self, version: str, seconds: int) -> Iterator[dict[str, Any]]:
+        """The events after `version`, for so long; the call itself waits for the server's answer."""
         ...
 
     def is_served(self) -> bool:
@@ -73,8 +81,7 @@ class Reflector:
         self._stopped = threading.Event()
         self._sleep = sleep or self._stopped.wait
         self._version: str | None = None
-        self._listed_at = float("-inf")
-        self._relist_s = RELIST_S
+        self._listed_at = self._list_at = float("-inf")
         self._empty_since: float | None = None
         self._absent_since: float | None = None
         self._failures = 0
@@ -102,7 +109,7 @@ class Reflector:
         """One list or one watch. Returns the seconds to wait before the next turn."""
         self.beat_at = self._clock()
         try:
-            if self._version is None or self._clock() - self._listed_at >= self._relist_s:
+            if self._version is None or self._clock() >= self._list_at:
                 return self._list()
             return self._watch(self._version)
         except ApiError as error:
@@ -123,7 +130,7 @@ class Reflector:
             return CONFIRM_AFTER_S
         self._empty_since = None
         self._version, self._listed_at = version, self._clock()
-        self._relist_s = RELIST_S * random.uniform(0.5, 1.5)  # noqa: S311 jitter
+        self._list_at = self._listed_at + RELIST_S * random.uniform(0.5, 1.5)  # noqa: S311 jitter
         self._store.replace(bodies)
         return 0.0
 
@@ -141,7 +148,8 @@ class Reflector:
 
     def _watch(self, version: str) -> float:
         began, seen = self._clock(), False
-        events = self._api.watch(version)
+        seconds = math.ceil(max(1.0, min(self._list_at - began, WATCH_S)))
+        events = self._api.watch(version, seconds)
         self._failing_since = None  # it may be long until the first event
         for event in events:
             self.beat_at, seen = self._clock(), True
@@ -158,10 +166,18 @@ class Reflector:
                 self._store.remove(body)
             if self._stopped.is_set():
                 break
+        is_cut = self._clock() - began < seconds - EARLY_S
+        if is_cut:
+            self._list_soon()
         if not seen and self._clock() - began < SHORTEST_WATCH_S:
             return self._delay()  # whatever answers there, it is no API server that is well
-        self._note(Answer.ENDED)
+        self._note(Answer.CUT if is_cut else Answer.ENDED)
         return 0.0
+
+    def _list_soon(self) -> None:
+        """The API server may have ended, and its store be another now: what was seen is to be compared with it."""
+        soon = self._clock() + random.uniform(0.0, LIST_SPREAD_S)  # noqa: S311 jitter: not every node at once
+        self._list_at = min(self._list_at, max(soon, self._listed_at + LIST_PAUSE_S))
 
     def _note(self, answer: Answer) -> None:
         """An answer that shows that the API is there."""
@@ -175,6 +191,7 @@ class Reflector:
         if answer is not self.last_answer:
             log.warning("%s: %s (%s)", answer, EFFECTS[answer], detail)
         self.last_answer = answer
+        self._list_soon()
         match EFFECTS[answer]:
             case Effect.RELIST:
                 self._version = None

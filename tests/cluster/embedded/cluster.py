@@ -240,6 +240,27 @@ class Cluster:
         """Start the API server again and wait until it is ready."""
         self._control_plane().start_api()
 
+    def save_store(self) -> Path:
+        """A backup of etcd; the API server ends for it and is started again."""
+        backup = self.folder / f"etcd-backup-{time.monotonic_ns()}"
+        with self._control_plane().store_at_rest() as data:
+            shutil.copytree(data, backup)
+        return backup
+
+    def restore_store(self, backup: Path) -> None:
+        """Set etcd back: what was written since is forgotten, and its versions are given out again."""
+        with self._control_plane().store_at_rest() as data:
+            shutil.rmtree(data)
+            shutil.copytree(backup, data)
+
+    def restart_components(self) -> None:
+        """What Kubernetes asks an administrator for after `restore_store`: its own components would wait for versions
+        to come. Pods run on.
+        """
+        self._control_plane().restart_controllers()
+        for node in self.nodes:
+            node.restart()
+
     def power_off(self, node: str) -> None:
         """Cut the node's power: its processes and addresses vanish at once."""
         self.node(node).shut_down()

@@ -1,5 +1,6 @@
 """etcd, API server, controller manager and scheduler on one machine of the link."""
 
+import contextlib
 import http
 import http.client
 import ipaddress
@@ -7,6 +8,7 @@ import json
 import socket
 import ssl
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.cluster.embedded.certificates import Authority
@@ -87,6 +89,20 @@ class ControlPlane:
             "--audit-log-mode=blocking",
         )  # fmt: skip
         wait_for(self._ready, what="the API server is ready", timeout=120)
+
+    @contextlib.contextmanager
+    def store_at_rest(self) -> Iterator[Path]:
+        """The folder of etcd's data, inside the block without API server and etcd; both run again after it."""
+        self.machine.stop("kube-apiserver")
+        self.machine.stop("etcd", how="TERM")
+        yield self.machine.folder / "etcd"
+        self.start_api()
+
+    def restart_controllers(self) -> None:
+        """End controller manager and scheduler, and start them with nothing remembered."""
+        for program in ("kube-controller-manager", "kube-scheduler"):
+            self.machine.stop(program)
+        self.start_controllers()
 
     def start_controllers(self) -> None:
         """Start controller manager and scheduler; the API server must be ready."""

@@ -84,6 +84,12 @@ class Node:
             "kube-proxy", "kube-proxy", f"--config={INSIDE}/kube-proxy.json", f"--hostname-override={self.name}"
         )
 
+    def restart(self) -> None:
+        """End kubelet and kube-proxy, and start them with nothing remembered; containers run on."""
+        for program in ("kubelet", "kube-proxy"):
+            self.machine.stop(program)
+        self.start()
+
     def _kubelet_configuration(self) -> dict[str, object]:
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",

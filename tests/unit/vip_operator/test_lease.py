@@ -155,7 +155,7 @@ def test_an_outage_is_the_callers_to_retry_and_giving_back_never_fails(bench):
 def test_the_time_that_writing_takes_is_not_idle(bench):
     """A turn that is longer than the idle time would hand the lease to the other replica between any two turns."""
     a = bench.lease("a")
-    loop = Loop(bench.api, Store(config_map="cm"), a, config_map="cm")
+    loop = Loop(bench.api, Store(config_map="cm"), a, config_map="cm", ask_anew=lambda _: None)
     a.take()
 
     class SlowExecutor:
@@ -176,7 +176,7 @@ def test_the_time_that_writing_takes_is_not_idle(bench):
 def test_nothing_is_written_under_a_lease_that_ran_out_while_the_list_was_read(bench, monkeypatch):
     """An API server that is slow: the list after a takeover takes longer than the lease lasts."""
     a, b = bench.lease("a"), bench.lease("b")
-    loop = Loop(bench.api, Store(config_map="cm"), a, config_map="cm")
+    loop = Loop(bench.api, Store(config_map="cm"), a, config_map="cm", ask_anew=lambda _: None)
     plan = Plan(changes=(ClearEntry(vip="web", node="n", field_manager="m"),))
     written = []
 
@@ -201,7 +201,7 @@ def test_nothing_is_written_under_a_lease_that_ran_out_while_the_list_was_read(b
 
 def test_the_lease_is_renewed_where_reading_the_list_took_a_while(bench, monkeypatch):
     a = bench.lease("a")
-    loop = Loop(bench.api, Store(config_map="cm"), a, config_map="cm")
+    loop = Loop(bench.api, Store(config_map="cm"), a, config_map="cm", ask_anew=lambda _: None)
     plan = Plan(changes=(ClearEntry(vip="web", node="n", field_manager="m"),))
     written = []
 
@@ -224,7 +224,7 @@ def test_the_lease_is_renewed_where_reading_the_list_took_a_while(bench, monkeyp
 
 def test_a_list_that_fails_after_a_takeover_is_read_before_anything_is_written(bench, monkeypatch):
     a = bench.lease("a")
-    loop = Loop(bench.api, Store(config_map="cm"), a, config_map="cm")
+    loop = Loop(bench.api, Store(config_map="cm"), a, config_map="cm", ask_anew=lambda _: None)
     plan = Plan(changes=(ClearEntry(vip="web", node="n", field_manager="m"),))
     done = []
 

@@ -37,7 +37,8 @@ class Api:
 
 
 def started(api):
-    loop = Loop(api, Store(config_map="cm"), Lease(api, name="lease", holder="a"), config_map="cm")
+    lease = Lease(api, name="lease", holder="a")
+    loop = Loop(api, Store(config_map="cm"), lease, config_map="cm", ask_anew=lambda _: None)
     thread = threading.Thread(target=loop.run)
     thread.start()
     return loop, thread
@@ -53,7 +54,8 @@ def test_what_may_have_been_missed_while_listing_is_listed_again():
             loop.relist()
 
     api.between = relist_once
-    loop = Loop(api, Store(config_map="cm"), Lease(api, name="lease", holder="a"), config_map="cm")
+    lease = Lease(api, name="lease", holder="a")
+    loop = Loop(api, Store(config_map="cm"), lease, config_map="cm", ask_anew=lambda _: None)
     thread = threading.Thread(target=loop.run)
     thread.start()
     try:

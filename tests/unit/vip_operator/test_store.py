@@ -39,6 +39,20 @@ def test_a_list_is_right_also_where_a_restored_backup_gave_an_object_a_lower_ver
     assert store.newest(NODES) == 12
 
 
+def test_what_is_forgotten_has_no_say_about_versions():
+    store = Store(config_map="cm")
+    body = {"apiVersion": "kube-vrrp.io/v1alpha1", "kind": "VirtualIP"}
+    store.put(VIPS, thing(version=9, **body, spec={"addresses": ["10.0.0.1"]}))
+    store.world(cluster_uid="c", extra=Extra())
+    store.forget()
+    assert store.newest(VIPS) == 0
+    assert store.get(VIPS, "a") is None
+    assert store.put(VIPS, thing(version=9, **body, spec={"addresses": ["10.0.0.2"]}))
+    (vip,) = store.world(cluster_uid="c", extra=Extra()).vips
+    assert vip.spec is not None
+    assert [str(each.ip) for each in vip.spec.addresses] == ["10.0.0.2"]
+
+
 def test_a_list_removes_what_is_gone_but_not_what_came_since():
     store = Store(config_map="cm")
     store.put(NODES, thing("old", version=3))

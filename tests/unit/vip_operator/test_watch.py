@@ -41,7 +41,9 @@ def node(name):
 
 
 class ApiServer(ThreadingHTTPServer):
-    """Nodes are what `nodes` names; `refuse` is the status that every other request gets while it is set."""
+    """Nodes are what `nodes` names; `refuse` is the status that every other request gets while it is set. Watches last
+    until `watches` changes, and end by the book unless `abruptly`.
+    """
 
     daemon_threads = True
 
@@ -52,7 +54,8 @@ class ApiServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.nodes = ["one"]
         self.refuse = None
-        self.requests = []
+        self.watches, self.abruptly = 0, False
+        self.requests, self.tokens = [], set()
 
     @property
     def url(self):
@@ -68,6 +71,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         path, _, query = self.path.partition("?")
         self.server.requests.append(path)
+        self.server.tokens.add(self.headers["Authorization"])
         if self.server.refuse is not None:
             self.answer(self.server.refuse, {"kind": "Status", "code": self.server.refuse, "message": "refused"})
         elif path in DISCOVERY:
@@ -78,9 +82,13 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             for name in self.server.nodes if path.endswith("/nodes") else ():
                 self.chunk(json.dumps({"type": "ADDED", "object": node(name)}).encode() + b"\n")
-            while self.server.refuse is None:
+            began = self.server.watches
+            while self.server.refuse is None and self.server.watches == began:
                 time.sleep(0.02)
-            self.wfile.write(b"0\r\n\r\n")
+            if self.server.refuse is not None or not self.server.abruptly:
+                self.wfile.write(b"0\r\n\r\n")
+            else:
+                self.close_connection = True
         else:
             names = self.server.nodes if path.endswith("/nodes") else []
             items = [node(name) for name in names]
@@ -112,8 +120,8 @@ def api():
 
 @pytest.fixture
 def followed(api):
-    """A store that is kept by watches, and how often something may have been missed."""
-    store, stop, relists = Store(config_map="cm"), threading.Event(), []
+    """A store that is kept by watches, how often something may have been missed, and when it is forgotten."""
+    store, stop, relists, forgotten = Store(config_map="cm"), threading.Event(), [], []
     thread = threading.Thread(
         target=watch.follow,
         args=(store,),
@@ -122,13 +130,15 @@ def followed(api):
             "login": lambda: kopf.ConnectionInfo(server=api.url, token=str(time.monotonic())),
             "poke": lambda: None,
             "relist": lambda: relists.append(time.monotonic()),
+            "forget": lambda: forgotten.append(time.monotonic()) or store.forget(),
+            "anew": watch.Anew(),
             "served": lambda: True,
             "stop": stop,
         },
     )
     thread.start()
     wait_for(lambda: store.get(NODES, "one"), what="the first list")
-    yield store, relists
+    yield store, relists, forgotten
     stop.set()
     thread.join(timeout=20)
     assert not thread.is_alive()
@@ -138,7 +148,7 @@ def followed(api):
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
 def test_they_go_on_after_a_while_of_any_answer_without_a_storm_of_requests(api, followed, status):
-    store, relists = followed
+    store, relists, _ = followed
     assert relists, "after kopf's list there is one of ours: kopf's does not say what is gone"
     api.refuse = status
     before = len(api.requests)
@@ -148,6 +158,45 @@ def test_they_go_on_after_a_while_of_any_answer_without_a_storm_of_requests(api,
     api.nodes = ["one", "two"]
     api.refuse = None
     wait_for(lambda: store.get(NODES, "two"), what="what came meanwhile is seen", timeout=30)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("abruptly", [False, True], ids=["by the book", "abruptly"])
+def test_watches_that_are_cut_are_begun_anew_and_what_a_store_that_was_set_back_does_not_have_is_gone(
+    api, followed, abruptly
+):
+    """The versions tell nothing: they are the same."""
+    store, _, forgotten = followed
+    time.sleep(0.5)
+    assert not forgotten
+    api.nodes, api.abruptly = ["two"], abruptly
+    api.watches += 1
+    wait_for(lambda: forgotten and store.get(NODES, "two"), what="the other history is seen", timeout=20)
+    assert store.get(NODES, "one") is None
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_every_request_has_the_token_of_its_moment(api, followed):
+    wait_for(lambda: len(api.tokens) > 5, what="tokens differ")
+
+
+def test_a_watch_is_lost_where_it_is_resumed_before_its_time():
+    now, anew = 0.0, watch.Anew()
+    session = watch.Session(lambda: None, anew, clock=lambda: now)
+    session.note("/nodes", is_watch=False)
+    session.note("/nodes", is_watch=True)
+    session.note("/pods", is_watch=True)
+    assert not anew.take()
+    now += watch.WATCH_S
+    session.note("/nodes", is_watch=True)
+    assert not anew.take()  # it had its time
+    now += 100
+    session.note("/nodes", is_watch=False)
+    session.note("/nodes", is_watch=True)
+    assert not anew.take()  # kopf listed, after a 410
+    session.note("/nodes", is_watch=True)
+    assert anew.take() == "the watch of /nodes was cut"
+    assert not anew.take()
 
 
 def test_waits_grow_and_begin_anew_after_a_good_while():

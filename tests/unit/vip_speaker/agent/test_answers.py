@@ -3,7 +3,14 @@
 import pytest
 from vip_speaker.agent.answers import EFFECTS, Answer, Effect, of_event, of_status
 from vip_speaker.agent.api import SILENCE_S, ApiError
-from vip_speaker.agent.reflector import RELIST_S, Reflector
+from vip_speaker.agent.reflector import (
+    LIST_PAUSE_S,
+    LIST_SPREAD_S,
+    LONGEST_DELAY_S,
+    RELIST_S,
+    WATCH_S,
+    Reflector,
+)
 from vip_speaker.agent.store import Store
 
 from tests.agent_fakes import FakeApi, refusal, vip
@@ -125,11 +132,12 @@ def test_a_refused_watch_keeps_everything_and_ends_no_loop(status):
 def test_delays_grow_to_a_bound_and_start_anew_after_an_answer():
     bench = Bench("a")
     bench.turn()
-    bench.api.refuse_watch = refusal(503)
+    bench.api.refuse_watch = bench.api.refuse_list = refusal(503)
     waits = [bench.turn() for _ in range(12)]
     assert 0.1 <= waits[0] <= 0.2
     assert 2.5 <= waits[-1] <= 5
-    bench.api.refuse_watch = None
+    bench.api.refuse_watch = bench.api.refuse_list = None
+    bench.turn()
     bench.api.events.append([{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "11"}}}])
     bench.turn()
     bench.api.refuse_watch = refusal(503)
@@ -139,7 +147,7 @@ def test_delays_grow_to_a_bound_and_start_anew_after_an_answer():
 def test_a_watch_that_ends_at_once_and_empty_is_not_asked_for_again_at_once():
     bench = Bench("a")
     bench.turn()
-    waits = [bench.turn() for _ in range(12)]
+    waits = [bench.turn() for _ in range(7)]  # less than LIST_PAUSE_S
     assert 0.1 <= waits[0] <= 0.2
     assert 2.5 <= waits[-1] <= 5
     assert bench.names() == ["a"]
@@ -149,7 +157,7 @@ def test_a_watch_in_which_not_even_a_bookmark_comes_is_followed_by_a_list():
     bench = Bench("a")
     bench.turn()
 
-    def silence(version):
+    def silence(version, seconds):
         bench.now += SILENCE_S
         raise refusal(None)
 
@@ -241,13 +249,126 @@ def test_a_crd_that_comes_back_in_time_is_no_loss():
     assert bench.names() == ["a"]
 
 
-def test_it_lists_anew_now_and_then_because_a_restored_etcd_makes_a_silent_watch():
+def test_it_lists_anew_now_and_then_whatever_it_may_have_missed():
     bench = Bench("a")
     bench.turn()
     bench.api.objects = [vip("b")]
     bench.now += 1800
     bench.turn()
     assert bench.names() == ["b"]
+
+
+def lasting(bench, seconds=None):
+    """Watches of the fake last so long by the bench's clock: their whole time, or only so many seconds."""
+
+    def watch(version, whole):
+        bench.api.watched_for.append(whole)
+        bench.now += whole if seconds is None else min(seconds, whole)
+        return iter(())
+
+    bench.api.watch = watch
+
+
+def set_back(bench):
+    """A store of before: the list is of a version that the watch has passed, so it will never show this."""
+    bench.api.objects = [vip("b")]
+
+
+def until_listed(bench):
+    """Turns until the list of the store that was set back is in force; the time it took."""
+    began = bench.now
+    while bench.names() != ["b"]:
+        bench.turn()
+        assert bench.now - began < 60
+    return bench.now - began
+
+
+def test_a_watch_that_ended_by_its_timeout_is_resumed_without_a_list():
+    bench = Bench("a")
+    bench.turn()
+    lasting(bench)
+    set_back(bench)
+    bench.turn()
+    bench.turn()
+    assert bench.api.watched_for == [WATCH_S, WATCH_S]
+    assert bench.names() == ["a"]
+
+
+def test_a_watch_that_ended_before_its_time_is_resumed_at_once_and_followed_by_a_list_within_seconds():
+    bench = Bench("a")
+    bench.turn()
+    lasting(bench, 100)
+    bench.turn()
+    set_back(bench)
+    lasting(bench)
+    assert bench.turn() == 0
+    assert bench.names() == ["a"]
+    assert bench.api.watched_for[-1] <= LIST_SPREAD_S
+    bench.turn()
+    assert bench.names() == ["b"]
+
+
+@pytest.mark.parametrize("status", [each for each in KEPT if each not in (400, 404, 410)])
+def test_whatever_else_ends_a_watch_is_followed_by_a_list_of_the_store_that_answers_then(status):
+    """However long nothing answers; what is known is kept meanwhile."""
+    bench = Bench("a")
+    bench.turn()
+    bench.now += 100
+    bench.api.refuse_watch = bench.api.refuse_list = refusal(status)
+    while bench.now < 600:
+        bench.turn()
+    assert bench.names() == ["a"]
+    bench.api.refuse_watch = bench.api.refuse_list = None
+    set_back(bench)
+    assert until_listed(bench) <= LONGEST_DELAY_S
+
+
+def test_an_error_inside_a_watch_is_followed_by_a_list():
+    bench = Bench("a")
+    bench.turn()
+    bench.now += 100
+    bench.api.events.append([{"type": "ERROR", "object": {"code": 500, "message": "etcd"}}])
+    bench.turn()
+    set_back(bench)
+    lasting(bench)
+    assert until_listed(bench) <= LIST_SPREAD_S + 1
+
+
+def test_one_set_back_right_after_another_is_seen_in_time_too():
+    bench = Bench("a")
+    bench.turn()
+    bench.api.refuse_watch = refusal(None)
+    bench.turn()
+    bench.api.refuse_watch = None
+    set_back(bench)
+    lasting(bench)
+    assert until_listed(bench) <= LIST_PAUSE_S + 1
+
+
+def test_a_load_balancer_that_cuts_every_watch_after_a_second_does_not_make_a_list_of_each():
+    bench = Bench("a")
+    lists = []
+    listing = bench.api.list
+    bench.api.list = lambda: lists.append(bench.now) or listing()
+    lasting(bench, 1.5)
+    while bench.now < 600:
+        bench.turn()
+    assert 600 / (LIST_PAUSE_S + LIST_SPREAD_S + 2) <= len(lists) <= 600 / LIST_PAUSE_S + 1
+
+
+def test_nodes_whose_watches_are_cut_together_do_not_list_together():
+    times = []
+    for _ in range(100):
+        bench = Bench("a")
+        bench.turn()
+        bench.now += 100
+        lasting(bench, 0.5)
+        bench.turn()
+        set_back(bench)
+        lasting(bench)
+        times.append(until_listed(bench))
+    assert max(times) <= LIST_SPREAD_S + 1
+    assert len([t for t in times if t <= LIST_SPREAD_S / 2]) < 90
 
 
 def test_garbage_is_survived():
@@ -265,14 +386,14 @@ def test_it_is_stale_once_nothing_answered_for_a_while_and_no_longer_with_the_fi
     bench.turn()
     bench.now += RELIST_S * 0.4  # a quiet watch is no silence; sooner than the next list, whatever its jitter
     assert not bench.reflector.is_stale()
-    bench.api.refuse_watch = refusal(None)
+    bench.api.refuse_watch = bench.api.refuse_list = refusal(None)
     bench.turn()
     assert not bench.reflector.is_stale()
     bench.now += 4
     bench.turn()
     bench.now += 2
     assert bench.reflector.is_stale()
-    bench.api.refuse_watch = None
+    bench.api.refuse_watch = bench.api.refuse_list = None
     bench.turn()
     assert not bench.reflector.is_stale()
 
@@ -285,7 +406,7 @@ def test_a_watch_that_was_opened_is_an_answer_before_its_first_event():
     bench.now += 10
     seen = []
 
-    def silent(_version):
+    def silent(_version, _seconds):
         def events():
             seen.append(bench.reflector.is_stale())
             yield from ()
