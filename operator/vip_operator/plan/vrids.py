@@ -108,7 +108,7 @@ def _allocate(vip: Vip, world: World, nodes: frozenset[str], rival: object) -> D
         if entry.report is not None and entry.report.link is not None:
             heard |= entry.report.link.heard
     start = search_start(world.cluster_uid, vip.name)
-    if start in heard and world.now - vip.created_at < LISTENING_LIMIT:
+    if start in heard and rival(vip, start) is None and world.now - vip.created_at < LISTENING_LIMIT:
         # perhaps a node that has not yet let go of the VIP of this name that was deleted just now
         return Decision(vrid=None, listening=True)
     for offset in range(VRIDS):

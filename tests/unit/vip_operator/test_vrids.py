@@ -69,6 +69,20 @@ def test_what_is_heard_on_the_link_is_taken():
     assert cluster.vrid() == (start + 1) % 255 + 1
 
 
+def test_a_virtual_ip_of_ours_that_has_the_first_choice_is_not_waited_for():
+    """Two names begin the search at the same number; it will not fall silent."""
+    start = search_start("cluster", "web")
+    other = next(n for n in (f"vip{i}" for i in range(9999)) if search_start("cluster", n) == start)
+    cluster = cluster_with(other)
+    cluster.up(other)
+    assert cluster.vrid(other) == start
+    cluster.add_vip("web")
+    cluster.settle()
+    cluster.listened(heard=(start,))
+    cluster.settle()
+    assert cluster.vrid() == start % 255 + 1
+
+
 def test_two_clusters_begin_elsewhere():
     assert len({search_start(f"cluster{i}", "web") for i in range(20)}) > 10
     assert all(1 <= search_start(str(i), "web") <= 255 for i in range(2000))
