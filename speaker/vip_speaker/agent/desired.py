@@ -28,6 +28,11 @@ def is_assigned(body: Document, node: str) -> bool:
     return entry is not None and "priority" in entry
 
 
+def is_unicast(body: Document) -> bool:
+    """Whether advertisements go to the addresses that the nodes reported."""
+    return (body.get("spec") or {}).get("transport") == "Unicast"
+
+
 def desired(body: Document, node: str, former: Document | None, password: str | None) -> Document | None:
     """The document for the router, or None for none. `former` is the one it has now."""
     former = former if former is not None and is_whole(former) else None

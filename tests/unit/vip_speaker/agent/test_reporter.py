@@ -26,6 +26,7 @@ def state(role="BACKUP", **fields):
             "name": "web", "state": role, "effectivePriority": 254, "interface": "eth0",
             "primaryAddress": "192.168.137.11", "virtualRouterID": 51, "observedGeneration": 1,
             "since": "2026-01-01T00:00:00.000000Z", "reason": "started",
+            "master": "192.168.137.12" if role == "BACKUP" else "",
         }
         | fields
     )  # fmt: skip
@@ -350,6 +351,57 @@ def test_the_first_report_of_one_that_waits_for_its_virtual_router_id_is_what_it
     assert bench.report(listening) == []
     (status,) = bench.report(state("INIT", virtualRouterID=0, link=Link(subnets=("192.168.137.0/24",))))
     assert status["nodes"][0]["link"] == {"subnets": ["192.168.137.0/24"], "heard": []}
+
+
+def test_what_a_router_begins_as_is_not_written_only_what_becomes_of_it(tmp_path):
+    for outcome in (state("MASTER"), state("BACKUP", master="192.168.137.12")):
+        bench = Bench(tmp_path, assigned())
+        assert bench.report(state("BACKUP", master="")) == []
+        bench.now += 3
+        assert bench.report(state("BACKUP", master="")) == []
+        (written,) = bench.report(outcome)
+        assert written["nodes"][0]["state"] == outcome.state
+
+
+def test_one_that_finds_no_master_is_reported_all_the_same(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    beginning = state("BACKUP", master="")
+    assert bench.report(beginning) == []
+    bench.now += 4
+    bench.api.refuse_apply = refusal(503)
+    assert len(bench.report(beginning)) == 0
+    bench.api.refuse_apply = None
+    bench.now += 0.2
+    assert len(bench.report(beginning)) == 1, "a refused write does not begin the wait anew"
+    assert bench.report(beginning) == []
+
+
+def test_a_master_that_steps_back_is_reported_at_once(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.report(state("MASTER"))
+    assert len(bench.report(state("BACKUP", master=""))) == 1
+
+
+def test_unicast_peers_are_told_the_address_at_once(tmp_path):
+    """Who is not known to the others hears no master, and would become one."""
+    body = assigned()
+    body["spec"]["transport"] = "Unicast"
+    bench = Bench(tmp_path, body)
+    assert len(bench.report(state("BACKUP", master=""))) == 1
+
+
+def test_one_that_waits_for_something_is_not_compared_again_and_again(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, assigned())
+    states = {"web": state("BACKUP", master="")}
+    bench.reporter.report(states)
+    compared = []
+    own = bench.reporter._change
+    monkeypatch.setattr(bench.reporter, "_change", lambda body, of: compared.append(of) or own(body, of))
+    bench.reporter.report(states)
+    assert compared == []
+    bench.now += 4
+    bench.reporter.report(states)
+    assert len(bench.api.applied) == 1
 
 
 def test_one_that_never_heard_anything_is_reported_all_the_same(tmp_path):
