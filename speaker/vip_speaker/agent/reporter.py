@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from vip_speaker.agent import listening
 from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import is_assigned, is_unicast, own_entry
 from vip_speaker.agent.report import entry, field_manager, is_news, is_rewording, mastership, silent, written
@@ -25,7 +26,7 @@ POLL_S = 0.02
 """A change is to be seen in the API within 300 ms. Looking at unchanged files costs next to nothing."""
 SILENT_AFTER_S = 2.0
 """A router that is started anew says nothing for less than this."""
-LISTENING_S = 4.0
+LISTENING_S = 8.0
 """A router that waits for its virtual router ID has listened before that. Until then it has nothing to say that anybody
 waits for, and with many new VIPs half of all writes would say so.
 """
@@ -80,6 +81,7 @@ class Reporter:
         self._seen: Look | None = None
         self._settled: dict[str, tuple[object, object, float]] = {}
         self._put_off: dict[str, float] = {}
+        self._waiting: dict[str, tuple[Mapping[str, Any], VirtualIPState]] = {}
         self._given = frozenset[int]()
         self._stopping_until: float | None = None
         self._wake = threading.Event()
@@ -129,6 +131,7 @@ class Reporter:
         """
         due: dict[str, Mapping[str, Any]] = {}
         settled: dict[str, tuple[object, object, float]] = {}
+        waiting: dict[str, tuple[Mapping[str, Any], VirtualIPState]] = {}
         self._put_off.clear()
         known, now = self._settled, self._clock()
         if known.keys() - bodies.keys() or any(
@@ -144,12 +147,24 @@ class Reporter:
             if former is not None and former[0] is body and former[1] is state and now < former[2]:
                 settled[name] = former
                 continue
+            if state is not None and self._waits(body, state):
+                waiting[name] = body, state
+                continue
             if (change := self._change(body, state)) is not None:
                 due[name] = change
             elif state is not None or not is_assigned(body, self._node):
                 settled[name] = body, state, self._put_off.get(name, float("inf"))
-        self._settled = settled
+        self._settled, self._waiting = settled, waiting
+        for name, report in listening.reports(waiting, bodies.values(), self._node).items():
+            due[name] = {"nodes": [{"node": self._node, **report}]}
         return due
+
+    def _waits(self, body: Mapping[str, Any], state: VirtualIPState) -> bool:
+        known = self._waiting.get(state.name)
+        if known is not None and known[0] is body and known[1] is state:
+            return True
+        is_new = is_assigned(body, self._node) and listening.waits(body, state, self._node)
+        return is_new and self._stopping_until is None
 
     def _look(self) -> Mapping[str, VirtualIPState]:
         try:
@@ -172,6 +187,8 @@ class Reporter:
             self._silent_since.pop(name, None)
         if wanted is None:
             return None
+        if also_for := (written(own).get("link") or {}).get("alsoFor") if "link" in wanted else None:
+            wanted["link"] = listening.with_others(wanted["link"], also_for)
         mine = mastership(self._node, wanted)
         # only where nobody is named: two nodes that both believe to be MASTER must not overwrite each other for ever
         unnamed = any(key not in (body.get("status") or {}) for key in mine)
@@ -187,7 +204,10 @@ class Reporter:
         """Whether a report that says more will come soon: whom the router heard while it listened, so that the operator
         can choose a virtual router ID; then what became of it in the election.
         """
-        is_listening = state.state == "INIT" and not state.virtualRouterID and not state.link.subnets and not own
+        has_vrid = "virtualRouterID" in (body.get("status") or {})  # then the router will take part in a moment
+        is_listening = (
+            state.state == "INIT" and not state.virtualRouterID and (not state.link.subnets or has_vrid) and not own
+        )
         is_electing = state.state == "BACKUP" and not state.master and own.get("state", "INIT") == "INIT"
         if self._stopping_until is not None or is_unicast(body) or not (is_listening or is_electing):
             self._beginning_since.pop(state.name, None)
