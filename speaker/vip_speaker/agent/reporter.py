@@ -23,7 +23,9 @@ from vip_speaker.statefile import Look, NoStateDirectoryError, StateDirectory, V
 log = logging.getLogger(__name__)
 
 POLL_S = 0.02
-"""A change is to be seen in the API within 300 ms. Looking at unchanged files costs next to nothing."""
+"""A change is to be seen in the API within 300 ms. Looking at unchanged files costs next to nothing; looking anew for
+each of the thousand writes with which hundreds of VIPs begin would.
+"""
 SILENT_AFTER_S = 2.0
 """A router that is started anew says nothing for less than this."""
 LISTENING_S = 8.0
@@ -88,10 +90,6 @@ class Reporter:
         self._pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="status")
         self.states: Mapping[str, VirtualIPState] = {}
         self.beat_at = clock()
-
-    def poke(self) -> None:
-        """The store changed. From any thread."""
-        self._wake.set()
 
     def finish(self, *, within_s: float) -> None:
         """The pod is ending: report the router's last words, then end `run`."""
