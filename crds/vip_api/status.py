@@ -63,6 +63,11 @@ _LINK = Record(
             unique=True,
             items=Integer(description="", minimum=1, maximum=255),
         ),
+        "alsoFor": Sequence(
+            description="The uids of other VirtualIPs that this node has on the same link in INIT: so it says it once.",
+            max_items=512,
+            items=Text(description="", max_length=64),
+        ),
     },
 )
 

@@ -80,9 +80,15 @@ class Executor:
             return 0.0
         return min((f.retry_at - self._clock() for f in self._failures.values()), default=None)
 
-    def _turn_of(self, by_target: dict[Target, Change]) -> Callable[[Target], tuple[float, int]]:
+    def _turn_of(self, by_target: dict[Target, Change]) -> Callable[[Target], tuple[bool, float, int]]:
         places = {target: place for place, target in enumerate(by_target)}
-        return lambda target: (self._carried_out_at.get(target, float("-inf")), places[target])
+
+        def turn(target: Target) -> tuple[bool, float, int]:
+            change = by_target[target]
+            later = isinstance(change, ApplyStatus) and not change.urgent
+            return later, self._carried_out_at.get(target, float("-inf")), places[target]
+
+        return turn
 
     def _each(self, work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterable[Any]:
         jobs = list(jobs)

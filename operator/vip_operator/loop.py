@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 COALESCE_S = 0.02
 """Waits this long for more of the same burst; a state change is to show within 300 ms."""
+PAUSE_PER_PLAN = 3.0
+MAX_PAUSE_S = 0.1
+"""Planning hundreds of VirtualIPs takes a quarter of the time, also for the replica that does not write."""
 RELIST_S = 300.0
 """kopf loses deletions across a 410."""
 CHECK_S = 30.0
@@ -57,6 +60,7 @@ class Loop:
         self._extra = Extra()
         self._refusal_checked_at = float("-inf")
         self._conditions = ConditionGauge()
+        self._pause_s = COALESCE_S
         self._deferred = False
         self._behind = False  # somebody else wrote, and the list after that was not read yet
         self._is_complete = False  # every list was read since the last one failed
@@ -124,7 +128,7 @@ class Loop:
             while not self._dirty and not self._stopped and (left := self._until(deadline)) > 0:
                 self._changed.wait(left)
             if self._dirty and not self._stopped:
-                self._changed.wait_for(lambda: self._stopped, COALESCE_S)
+                self._changed.wait_for(lambda: self._stopped, self._pause_s)
             self._dirty = False
             return not self._stopped
 
@@ -169,8 +173,10 @@ class Loop:
             world = self._store.world(cluster_uid=cluster_uid, extra=self._extra)
         self._pod_watch.want(queries(v.spec for v in world.vips if v.spec is not None))
         world = replace(world, ready_pods=self._pod_watch.ready(), pod_problems=self._pod_watch.problems())
+        began = time.monotonic()
         with PLANS.time():
             planned = plan(world)
+        self._pause_s = min(max(COALESCE_S, PAUSE_PER_PLAN * (time.monotonic() - began)), MAX_PAUSE_S)
         LAST_PLAN.set_to_current_time()
         self._show(world)
         return planned

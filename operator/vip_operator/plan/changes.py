@@ -19,13 +19,14 @@ class Event:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyStatus:
     """Server-side apply of everything in `status` that is the operator's; the Events follow once it
-    succeeded.
+    succeeded. `urgent`: nodes act on what differs; the rest is for people and goes after it.
     """
 
     vip: str
     uid: str
     status: Mapping[str, Any]
     events: tuple[Event, ...] = ()
+    urgent: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,10 +88,12 @@ def events(conditions: Iterable[Condition], vip: Vip, master: str | None) -> tup
         former = vip.conditions.get(condition.type, {})
         good = "True" if condition.type in ("Accepted", "Ready") else "False"
         if condition.status == good:
-            # The first "all is well" of a new object says nothing; later ones end a trouble that was an
-            # Event.
-            if former and former.get("status") != good:
+            # The first "all is well" of a new object says nothing, nor one beside the Event of its master; later ones
+            # end a trouble that was an Event.
+            if former and former.get("status") != good and former.get("reason") not in PASSING:
                 result.append(Event(type="Normal", reason=condition.reason, message=condition.message[:MAX_MESSAGE]))
+        elif condition.reason in PASSING and former.get("reason") in PASSING:
+            continue  # on its way, which an Event said
         elif (former.get("status"), former.get("reason")) != (condition.status, condition.reason):
             kind = "Normal" if condition.reason in EXPECTED else "Warning"
             result.append(Event(type=kind, reason=condition.reason, message=condition.message[:MAX_MESSAGE]))
@@ -103,8 +105,10 @@ def events(conditions: Iterable[Condition], vip: Vip, master: str | None) -> tup
     return tuple(result)
 
 
-EXPECTED = frozenset({"Listening", "WaitingForSpeakers", "Electing", "Released"})
-"""Reasons that every VIP passes through: worth an Event, but not a Warning."""
+PASSING = frozenset({"Listening", "WaitingForSpeakers", "Electing"})
+"""Reasons that every VIP passes through on its way to a MASTER: worth one Event in all."""
+EXPECTED = PASSING | {"Released"}
+"""Worth an Event, but not a Warning."""
 
 
 def _accepted(s: Situation) -> Condition:

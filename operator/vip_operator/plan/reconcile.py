@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from vip_api.model import VirtualIPSpec
@@ -14,12 +15,14 @@ from vip_operator.plan.acceptance import Refusal, refusals
 from vip_operator.plan.changes import ApplyStatus, Change, ClearEntry, Plan
 from vip_operator.plan.conditions import Situation, events, judge, masters, stamped
 from vip_operator.plan.facts import facts
-from vip_operator.plan.participation import participants, rank
+from vip_operator.plan.participation import lacks_link, participants, rank
 from vip_operator.plan.vrids import Decision
-from vip_operator.plan.world import BACKUP, Vip, World
+from vip_operator.plan.world import BACKUP, INIT, Vip, World
 
 LISTENING_RECHECK_S = 1.0
 SEVERAL_MASTERS_RECHECK_S = 3.0
+OTHERS_WITHIN = timedelta(seconds=1)
+"""After a node became MASTER, the others say within this time what they are: one write for all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,10 @@ def plan(world: World) -> Plan:
             eligible=len(world.admitted(vip.spec.node_selector)) if vip.spec else 0,
             stalled=rollout.stalled if rollout.stalled_nodes & assignment.priorities.keys() else None,
         )
-        if (status := _status(situation)) is not None:
+        status = _status(situation)
+        if status is not None and not status.urgent and _others_follow(situation):
+            rechecks.append(OTHERS_WITHIN.total_seconds())
+        elif status is not None:
             changes.append(status)
         changes.extend(prunings)
         rechecks.append(LISTENING_RECHECK_S if situation.vrid.listening and assignment.priorities else None)
@@ -159,7 +165,13 @@ def _status(s: Situation) -> ApplyStatus | None:
         status["backups"] = ", ".join(backups)[:MAX_BACKUPS_TEXT]
     if _same(status, vip.owned_status):
         return None
-    return ApplyStatus(vip=vip.name, uid=vip.uid, status=status, events=events(conditions, vip, master))
+    return ApplyStatus(
+        vip=vip.name,
+        uid=vip.uid,
+        status=status,
+        events=events(conditions, vip, master),
+        urgent=_for_nodes(status) != _for_nodes(vip.owned_status),
+    )
 
 
 def _entry(s: Situation, node: str) -> dict[str, Any]:
@@ -189,6 +201,22 @@ def _sorted(status: Mapping[str, Any]) -> dict[str, Any]:
         "conditions": sorted(status.get("conditions") or (), key=lambda c: str(c.get("type"))),
         "nodes": sorted((_with_sorted_facts(e) for e in status.get("nodes") or ()), key=lambda e: str(e.get("node"))),
     }
+
+
+def _for_nodes(status: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the status speakers act on."""
+    whole = _sorted(status)
+    accepted = [c for c in whole["conditions"] if c.get("type") == "Accepted"]
+    return {key: whole.get(key) for key in ("observedGeneration", "virtualRouterID", "nodes")} | {"accepted": accepted}
+
+
+def _others_follow(s: Situation) -> bool:
+    """Whether a node has just become MASTER and others have still to say what they became."""
+    report = s.masters[0].report if s.masters else None
+    if report is None or report.api_time is None or not timedelta() <= s.world.now - report.api_time < OTHERS_WITHIN:
+        return False
+    entries = [s.vip.entries.get(n) for n in s.assigned if s.world.reporting(n)]
+    return any(e is None or e.report is None or e.report.state == INIT for e in entries if not lacks_link(e))
 
 
 def _with_sorted_facts(entry: Mapping[str, Any]) -> Mapping[str, Any]:

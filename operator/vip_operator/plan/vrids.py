@@ -103,12 +103,9 @@ def _allocate(vip: Vip, world: World, nodes: frozenset[str], rival: object) -> D
         return Decision(vrid=running)
     if not has_listened(vip, world, nodes):
         return Decision(vrid=None, listening=True)
-    heard: set[int] = set()
-    for entry in vip.entries.values():
-        if entry.report is not None and entry.report.link is not None:
-            heard |= entry.report.link.heard
+    heard = frozenset[int]().union(*world.heard.get(vip.uid, {}).values())
     start = search_start(world.cluster_uid, vip.name)
-    if start in heard and world.now - vip.created_at < LISTENING_LIMIT:
+    if start in heard and rival(vip, start) is None and world.now - vip.created_at < LISTENING_LIMIT:
         # perhaps a node that has not yet let go of the VIP of this name that was deleted just now
         return Decision(vrid=None, listening=True)
     for offset in range(VRIDS):
@@ -142,8 +139,10 @@ def is_adoptable(vip: Vip, world: World) -> bool:
         return False
     if reported(vip) is None:
         return False
-    serving = [e for n, e in vip.entries.items() if e.priority is not None and world.reporting(n)]
-    return all(e.report is not None for e in serving) or world.now - vip.created_at >= LISTENING_LIMIT
+    listened = world.heard.get(vip.uid, {})
+    serving = [n for n, e in vip.entries.items() if e.priority is not None and world.reporting(n)]
+    said = all(vip.entries[n].report is not None or n in listened for n in serving)
+    return said or world.now - vip.created_at >= LISTENING_LIMIT
 
 
 def has_listened(vip: Vip, world: World, nodes: frozenset[str]) -> bool:
@@ -151,7 +150,8 @@ def has_listened(vip: Vip, world: World, nodes: frozenset[str]) -> bool:
     long.
     """
     serving = [n for n in nodes if world.reporting(n) and not lacks_link(vip.entries.get(n))]
-    listened = [n for n in serving if (e := vip.entries.get(n)) and e.report and e.report.link is not None]
+    heard = world.heard.get(vip.uid, {})
+    listened = [n for n in serving if n in heard]
     if not listened:
         return False
     return len(listened) == len(serving) or world.now - vip.created_at >= LISTENING_LIMIT

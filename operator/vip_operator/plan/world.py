@@ -164,10 +164,13 @@ class DaemonSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """What a listening speaker found: the subnets of its link, and the VRIDs that others use there."""
+    """What a listening speaker found: the subnets of its link, and the VRIDs that others use there. `also_for`: uids of
+    other VirtualIPs for which it says the same.
+    """
 
     subnets: tuple[str, ...] = ()
     heard: frozenset[int] = frozenset()
+    also_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,6 +322,7 @@ def _report(raw: Mapping[str, Any], api_time: datetime | None) -> Report:
         link=Link(
             subnets=tuple(str(s) for s in link.get("subnets") or ()),
             heard=frozenset(v for v in link.get("heard") or () if isinstance(v, int)),
+            also_for=tuple(str(uid) for uid in link.get("alsoFor") or ()),
         )
         if isinstance(link, Mapping)
         else None,
@@ -359,6 +363,18 @@ class World:
         """The nodes that are `reporting`."""
         served = {p.node for p in self.pods if p.ready and not p.deleting}
         return frozenset(name for name, node in self.nodes.items() if node.ready and name in served)
+
+    @cached_property
+    def heard(self) -> Mapping[str, Mapping[str, frozenset[int]]]:
+        """By uid of a VirtualIP: the nodes that listened on its link without running it, and the VRIDs heard there."""
+        result: dict[str, dict[str, frozenset[int]]] = {}
+        for vip in self.vips:
+            for node, entry in vip.entries.items():
+                if entry.report is not None and (link := entry.report.link) is not None:
+                    for uid in (vip.uid, *link.also_for):
+                        nodes = result.setdefault(uid, {})
+                        nodes[node] = nodes.get(node, frozenset()) | link.heard
+        return result
 
     def admitted(self, selector: LabelSelector | None) -> frozenset[str]:
         """The nodes that both this selector and the DaemonSet's node selector choose."""

@@ -28,6 +28,11 @@ def is_assigned(body: Document, node: str) -> bool:
     return entry is not None and "priority" in entry
 
 
+def is_unicast(body: Document) -> bool:
+    """Whether advertisements go to the addresses that the nodes reported."""
+    return (body.get("spec") or {}).get("transport") == "Unicast"
+
+
 def desired(body: Document, node: str, former: Document | None, password: str | None) -> Document | None:
     """The document for the router, or None for none. `former` is the one it has now."""
     former = former if former is not None and is_whole(former) else None
@@ -47,7 +52,7 @@ def desired(body: Document, node: str, former: Document | None, password: str | 
         "kind": source["kind"],
         "metadata": {key: metadata[key] for key in ("name", "uid", "generation") if key in metadata},
         "spec": source["spec"],
-        "assignment": _assignment(status, node, password),
+        "assignment": _assignment(status, node, password, with_addresses=is_unicast(source)),
     }
 
 
@@ -116,7 +121,8 @@ def _vrid(document: Document) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _assignment(status: Mapping[str, Any], node: str, password: str | None) -> dict[str, Any]:
+def _assignment(status: Mapping[str, Any], node: str, password: str | None, *, with_addresses: bool) -> dict[str, Any]:
+    """`with_addresses`: the router sends to its peers; else it is not told of an address whenever one reports it."""
     entries = [e for e in status.get("nodes") or () if "priority" in e]
     own = next(e for e in entries if e["node"] == node)
     assignment: dict[str, Any] = {"priority": own["priority"]}
@@ -126,7 +132,7 @@ def _assignment(status: Mapping[str, Any], node: str, password: str | None) -> d
         assignment["password"] = password
     assignment["peers"] = [
         {"node": e["node"], "priority": e["priority"]}
-        | ({"address": e["primaryAddress"]} if e.get("primaryAddress") else {})
+        | ({"address": e["primaryAddress"]} if with_addresses and e.get("primaryAddress") else {})
         for e in sorted(entries, key=lambda e: str(e["node"]))
         if e["node"] != node
     ]

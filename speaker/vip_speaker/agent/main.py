@@ -49,7 +49,6 @@ def main(arguments: list[str] | None = None) -> int:
     writer = Writer(store, directory, api, node=options.node, stale=reflector.is_stale)
     reporter = Reporter(store, states, api, node=options.node)
     store.subscribe(writer.poke)
-    store.subscribe(reporter.poke)
     _serve_metrics(options.metrics_address, NodeCollector(states, reflector, reporter))
     return _run(reflector, writer, reporter, grace_s=options.grace)
 

@@ -24,6 +24,7 @@ ANOTHER_MASTER = "AnotherMaster"
 MAX_REASON = 1024
 MAX_SUBNETS = 32
 MAX_HEARD = 255
+MAX_ALSO_FOR = 512
 """As in the schema: an entry that breaks a bound would be refused as a whole."""
 
 
@@ -77,6 +78,7 @@ def is_news(wanted: Mapping[str, Any], known: Mapping[str, Any], given: frozense
         or former is None
         or {**wanted, "link": former} != known
         or link["subnets"] != former.get("subnets")
+        or link.get("alsoFor") != former.get("alsoFor")
     ):
         return True
     return not {*link["heard"]} ^ {*(former.get("heard") or ())} <= given

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from vip_speaker.agent import listening
 from vip_speaker.agent.api import ApiError
-from vip_speaker.agent.desired import is_assigned, own_entry
+from vip_speaker.agent.desired import is_assigned, is_unicast, own_entry
 from vip_speaker.agent.report import entry, field_manager, is_news, is_rewording, mastership, silent, written
 from vip_speaker.agent.store import Store
 from vip_speaker.statedirectory import Look, NoStateDirectoryError, StateDirectory
@@ -23,12 +24,18 @@ from vip_speaker.statefile import VirtualIPState, timestamp
 log = logging.getLogger(__name__)
 
 POLL_S = 0.02
-"""A change is to be seen in the API within 300 ms. Looking at unchanged files costs next to nothing."""
+"""A change is to be seen in the API within 300 ms. Looking at unchanged files costs next to nothing; looking anew for
+each of the thousand writes with which hundreds of VIPs begin would.
+"""
 SILENT_AFTER_S = 2.0
 """A router that is started anew says nothing for less than this."""
-LISTENING_S = 4.0
+LISTENING_S = 8.0
 """A router that waits for its virtual router ID has listened before that. Until then it has nothing to say that anybody
 waits for, and with many new VIPs half of all writes would say so.
+"""
+ELECTION_S = 4.0
+"""A router that begins as BACKUP has found a master before that, or is it (three intervals of 1 s): what it begins as
+is not worth a write of its own.
 """
 AT_ONCE = 4
 """Patches under way at a time: all VIPs of a node may change in the same instant."""
@@ -73,20 +80,17 @@ class Reporter:
         self._failures: dict[str, _Failure] = {}
         self._silent_since: dict[str, float] = {}
         self._written_at: dict[str, float] = {}
-        self._listening_since: dict[str, float] = {}
+        self._beginning_since: dict[str, tuple[str, float]] = {}
         self._seen: Look | None = None
-        self._settled: dict[str, tuple[object, object]] = {}
-        self._put_off: set[str] = set()
+        self._settled: dict[str, tuple[object, object, float]] = {}
+        self._put_off: dict[str, float] = {}
+        self._waiting: dict[str, tuple[Mapping[str, Any], VirtualIPState]] = {}
         self._given = frozenset[int]()
         self._stopping_until: float | None = None
         self._wake = threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="status")
         self.states: Mapping[str, VirtualIPState] = {}
         self.beat_at = clock()
-
-    def poke(self) -> None:
-        """The store changed. From any thread."""
-        self._wake.set()
 
     def finish(self, *, within_s: float) -> None:
         """The pod is ending: report the router's last words, then end `run`."""
@@ -109,7 +113,7 @@ class Reporter:
         due = self._due(bodies, states)
         self._failures = {name: f for name, f in self._failures.items() if name in due}
         self._written_at = {name: at for name, at in self._written_at.items() if name in bodies}
-        self._listening_since = {name: at for name, at in self._listening_since.items() if name in bodies}
+        self._beginning_since = {name: since for name, since in self._beginning_since.items() if name in bodies}
         self._silent_since = {name: at for name, at in self._silent_since.items() if name in bodies}
         now = self._clock()
         ready = [n for n in due if n not in self._failures or self._failures[n].retry_at <= now]
@@ -125,9 +129,10 @@ class Reporter:
         this runs fifty times a second.
         """
         due: dict[str, Mapping[str, Any]] = {}
-        settled: dict[str, tuple[object, object]] = {}
+        settled: dict[str, tuple[object, object, float]] = {}
+        waiting: dict[str, tuple[Mapping[str, Any], VirtualIPState]] = {}
         self._put_off.clear()
-        known = self._settled
+        known, now = self._settled, self._clock()
         if known.keys() - bodies.keys() or any(
             name not in known or known[name][0] is not b for name, b in bodies.items()
         ):
@@ -138,15 +143,27 @@ class Reporter:
         for name, body in bodies.items():
             state = states.get(name)
             former = self._settled.get(name)
-            if former is not None and former[0] is body and former[1] is state:
+            if former is not None and former[0] is body and former[1] is state and now < former[2]:
                 settled[name] = former
+                continue
+            if state is not None and self._waits(body, state):
+                waiting[name] = body, state
                 continue
             if (change := self._change(body, state)) is not None:
                 due[name] = change
-            elif self._is_settled(name) and (state is not None or not is_assigned(body, self._node)):
-                settled[name] = body, state
-        self._settled = settled
+            elif state is not None or not is_assigned(body, self._node):
+                settled[name] = body, state, self._put_off.get(name, float("inf"))
+        self._settled, self._waiting = settled, waiting
+        for name, report in listening.reports(waiting, bodies.values(), self._node).items():
+            due[name] = {"nodes": [{"node": self._node, **report}]}
         return due
+
+    def _waits(self, body: Mapping[str, Any], state: VirtualIPState) -> bool:
+        known = self._waiting.get(state.name)
+        if known is not None and known[0] is body and known[1] is state:
+            return True
+        is_new = is_assigned(body, self._node) and listening.waits(body, state, self._node)
+        return is_new and self._stopping_until is None
 
     def _look(self) -> Mapping[str, VirtualIPState]:
         try:
@@ -162,34 +179,45 @@ class Reporter:
         if not is_assigned(body, self._node):
             self._silent_since.pop(name, None)
             return {} if written(own) else None
-        if state is not None and not written(own) and self._is_listening(name, state):
+        if state is not None and self._is_beginning(body, state, written(own)):
             return None
-        self._listening_since.pop(name, None)
         wanted = entry(state) if state is not None else self._silence(name)
         if state is not None:
             self._silent_since.pop(name, None)
         if wanted is None:
             return None
+        if also_for := (written(own).get("link") or {}).get("alsoFor") if "link" in wanted else None:
+            wanted["link"] = listening.with_others(wanted["link"], also_for)
         mine = mastership(self._node, wanted)
         # only where nobody is named: two nodes that both believe to be MASTER must not overwrite each other for ever
         unnamed = any(key not in (body.get("status") or {}) for key in mine)
         if not unnamed and not is_news(wanted, written(own), self._given):
             return None
-        recently = self._clock() < self._written_at.get(name, float("-inf")) + REWORDING_S
-        if not unnamed and recently and state is not None and is_rewording(wanted, written(own), state):
-            self._put_off.add(name)
+        again_at = self._written_at.get(name, float("-inf")) + REWORDING_S
+        if not unnamed and self._clock() < again_at and state is not None and is_rewording(wanted, written(own), state):
+            self._put_off[name] = again_at
             return None
         return {**mine, "nodes": [{"node": self._node, **wanted}]}
 
-    def _is_settled(self, name: str) -> bool:
-        """Whether what was just compared has nothing to say later either."""
-        return name not in self._put_off and name not in self._listening_since
-
-    def _is_listening(self, name: str, state: VirtualIPState) -> bool:
-        """Whether the first report of a VIP will soon be one that the operator can choose a virtual router ID from."""
-        if state.state != "INIT" or state.virtualRouterID or state.link.subnets or self._stopping_until is not None:
-            return False
-        return self._clock() - self._listening_since.setdefault(name, self._clock()) < LISTENING_S
+    def _is_beginning(self, body: Mapping[str, Any], state: VirtualIPState, own: Mapping[str, Any]) -> bool:
+        """Whether a report that says more will come soon: whom the router heard while it listened, so that the operator
+        can choose a virtual router ID; then what became of it in the election.
+        """
+        has_vrid = "virtualRouterID" in (body.get("status") or {})  # then the router will take part in a moment
+        is_listening = (
+            state.state == "INIT" and not state.virtualRouterID and (not state.link.subnets or has_vrid) and not own
+        )
+        is_electing = state.state == "BACKUP" and not state.master and own.get("state", "INIT") == "INIT"
+        if self._stopping_until is not None or is_unicast(body) or not (is_listening or is_electing):
+            self._beginning_since.pop(state.name, None)
+            return False  # unicast peers wait for each other's address
+        known, since = self._beginning_since.get(state.name, ("", 0.0))
+        if known != state.state:
+            since = self._clock()
+            self._beginning_since[state.name] = state.state, since
+        until = since + (LISTENING_S if is_listening else ELECTION_S)
+        self._put_off[state.name] = until
+        return self._clock() < until
 
     def _silence(self, name: str) -> dict[str, Any] | None:
         """What to report of a VIP without a state document: nothing yet, or that the router is silent."""

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 10.0
 """Looks again without a cause: a file that someone else changed or removed is put right."""
+PACE_S = 0.02
+"""After a look the next one waits so long for more of the same burst."""
 SECRET_REFRESH_S = 30.0
 """A changed password is seen after this. Watching Secrets would need the right to list them."""
 SECRET_RETRY_S = 5.0
@@ -65,7 +67,7 @@ class Writer:
         self._deleted_at: dict[str, float] = {}
         self._present: dict[str, Mapping[str, Any]] = {}
         self._settled: dict[str, Mapping[str, Any]] = {}
-        self._compared_at = float("-inf")
+        self._compared_at = self._looked_at = float("-inf")
         self._was_stale = False
         self._wake = threading.Event()
         self._stopped = False
@@ -89,10 +91,17 @@ class Writer:
             self.beat_at = self._clock()
             if self._stopped:
                 continue
+            self._wait_for_more()
             trouble = self.synchronise(thoroughly=self._clock() - self._compared_at >= IDLE_S)
+            self._looked_at = self._clock()
             if trouble != self._trouble and trouble:
                 log.error("documents for the router cannot be written: %s", trouble)
             self._trouble = trouble
+
+    def _wait_for_more(self) -> None:
+        if (left := self._looked_at + PACE_S - self._clock()) > 0:
+            time.sleep(left)
+            self._wake.clear()
 
     def synchronise(self, *, thoroughly: bool = True) -> str:
         """Write what differs, remove what is not to be there. What one file meets is returned and stops no other.

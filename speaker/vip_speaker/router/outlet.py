@@ -44,6 +44,7 @@ class Outlet:
         self._bad: dict[str, statefile.VirtualIPState] = {}
         self._written: dict[str, statefile.VirtualIPState] = {}
         self._stale: set[str] = set()
+        self._heard: dict[ActiveLink, statefile.Link | None] = {}  # while files are written
         self._told = ""
         self._complained = False
         self._flush = Deadline(self._flush_now)
@@ -116,6 +117,7 @@ class Outlet:
         for name in sorted(stale):
             self._write(name)
             self._loop.breathe()
+        self._heard.clear()
         self._tell_service_manager()
 
     def _write(self, name: str) -> None:
@@ -132,7 +134,7 @@ class Outlet:
             return self._bad.get(name)
         link = None
         if isinstance(instance.state, InitState) and instance.link is not None:
-            link = self._heard_on(instance.link)
+            link = self._heard_by_all(instance.link)
         state = state_document(instance, link, self._problems.get(name, ()), self._loop.now_ns())
         return state if state.primaryAddress else replace(state, primaryAddress=self._own_address(instance))
 
@@ -142,6 +144,12 @@ class Outlet:
         version = instance.vip.spec.addresses[0].ip.version
         address = self._kernel.primary_address(known, version) if known is not None else None
         return str(address) if address is not None else ""
+
+    def _heard_by_all(self, link: ActiveLink) -> statefile.Link | None:
+        """The same for all VIPs that listen there: hundreds of them may."""
+        if link not in self._heard:
+            self._heard[link] = self._heard_on(link)
+        return self._heard[link]
 
     def _heard_on(self, link: ActiveLink) -> statefile.Link | None:
         if self._loop.now_ns() - link.opened_at_ns < LISTEN_NS:

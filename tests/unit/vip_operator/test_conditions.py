@@ -174,7 +174,7 @@ def test_forbidden_pods_are_said():
 def test_events_are_for_transitions():
     cluster = served()
     told = [(e.type, e.reason) for _, e in cluster.events]
-    assert told == [("Normal", "Electing"), ("Normal", "MasterElected"), ("Normal", "MasterChanged")]
+    assert told == [("Normal", "Electing"), ("Normal", "MasterChanged")]
     cluster.events.clear()
     old = master(cluster)
     new = next(n for n in cluster.priorities() if n != old)
@@ -190,6 +190,82 @@ def test_events_are_for_transitions():
     cluster.settle()
     assert ("Warning", "NodesFault") in [(e.type, e.reason) for _, e in cluster.events]
     assert "eth0 is down" in "".join(e.message for _, e in cluster.events)
+
+
+def test_one_that_is_on_its_way_is_told_of_once_and_then_its_master():
+    cluster = FakeCluster("node1", "node2")
+    cluster.add_vip()
+    cluster.up()
+    assert [e.reason for _, e in cluster.events] == ["Listening", "MasterChanged"]
+    cluster.events.clear()
+    cluster.report("web", master(cluster), "BACKUP")
+    cluster.settle()
+    assert [e.reason for _, e in cluster.events] == ["Electing"]
+
+
+def test_the_end_of_a_trouble_is_told_beside_the_master():
+    cluster = served("node1", "node2")
+    for node in cluster.priorities():
+        cluster.report("web", node, "FAULT", reason="eth0 is down")
+    cluster.settle()
+    cluster.events.clear()
+    cluster.elect()
+    cluster.settle()
+    assert {"MasterElected", "MasterChanged"} <= {e.reason for _, e in cluster.events}
+
+
+def test_what_becomes_of_an_election_is_one_write():
+    cluster = FakeCluster("node1", "node2", "node3")
+    cluster.add_vip(virtualRouterID=51)
+    cluster.settle()
+    best = max(cluster.priorities(), key=lambda n: cluster.priorities()[n])
+    cluster.report("web", best, "MASTER", effectivePriority=254, virtualRouterID=51)
+    planned = cluster.plan()
+    assert planned.changes == ()
+    assert planned.recheck_after_s is not None
+    for node in cluster.priorities().keys() - {best}:
+        cluster.report("web", node, "BACKUP", virtualRouterID=51)
+    cluster.settle()
+    assert cluster.condition("Ready") == ("True", "MasterElected")
+    assert len(cluster.status()["backups"].split(", ")) == 2
+
+
+def test_a_node_that_says_nothing_does_not_hold_up_what_the_others_became():
+    cluster = FakeCluster("node1", "node2")
+    cluster.add_vip(virtualRouterID=51)
+    cluster.settle()
+    cluster.report("web", "node1", "MASTER", effectivePriority=254, virtualRouterID=51)
+    assert cluster.plan().changes == ()
+    cluster.advance(1)
+    cluster.settle()
+    assert cluster.condition("Ready") == ("True", "MasterElected")
+
+
+def test_a_clock_that_differs_from_the_api_server_s_holds_nothing_up():
+    cluster = FakeCluster("node1", "node2")
+    cluster.add_vip(virtualRouterID=51)
+    cluster.settle()
+    cluster.advance(3600)
+    cluster.report("web", "node1", "MASTER", effectivePriority=254, virtualRouterID=51)
+    cluster.advance(-3600)
+    cluster.settle()
+    assert cluster.condition("Ready") == ("True", "MasterElected")
+
+
+def test_what_nodes_act_on_is_urgent_and_what_people_read_is_not():
+    cluster = FakeCluster("node1", "node2")
+    cluster.add_vip()
+
+    def urgent():
+        return [c.urgent for c in cluster.step().changes if isinstance(c, ApplyStatus)]
+
+    assert urgent() == [True]
+    cluster.listened()
+    assert urgent() == [True], "it has a virtual router ID now"
+    cluster.elect()
+    assert urgent() == [False]
+    cluster.set_ready("node1", False)
+    assert urgent() == [True], "the node's part says Unknown"
 
 
 def test_a_large_status_is_not_made_larger_by_messages():

@@ -1,6 +1,7 @@
 """The executor: every change tried, failures apart from each other, retried for ever with a growing delay."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 from vip_operator.api import ApiException
@@ -138,6 +139,17 @@ def test_a_turn_ends_and_what_waited_longest_comes_first(bench):
         assert not set(names) & set(served)
         served += names
     assert set(served[:2]) <= {"vip00", "vip01", "vip02", "vip03"}
+
+
+def test_what_nodes_act_on_goes_before_what_people_read(bench):
+    def slow():
+        bench.now += 0.3
+
+    bench.api.on_call = slow
+    told = [replace(status(f"a{number}"), urgent=False) for number in range(8)]
+    assert bench.run(*told, status("web")) == 0.0
+    assert ("status", "web") in bench.api.calls[:4]
+    assert len(bench.api.calls) < 9
 
 
 def test_events_wait_until_there_is_time_and_are_bounded(bench):

@@ -69,6 +69,68 @@ def test_what_is_heard_on_the_link_is_taken():
     assert cluster.vrid() == (start + 1) % 255 + 1
 
 
+def waiting(*vips):
+    """One of them was reported, for the others too."""
+    cluster = cluster_with(*vips)
+    first, *others = vips
+    uids = [cluster.vips[name]["metadata"]["uid"] for name in others]
+
+    def listened(*nodes, heard=()):
+        for node in nodes:
+            link = {"subnets": ["192.168.137.0/24"], "heard": list(heard), "alsoFor": uids}
+            cluster.report(first, node, "INIT", link=link)
+
+    return cluster, listened
+
+
+def test_what_a_node_heard_counts_for_all_that_it_names():
+    cluster, listened = waiting("web", "db", "mail")
+    taken = search_start("cluster", "db")
+    listened("node1")
+    cluster.settle()
+    assert cluster.vrid("db") is None, "node2 has not said it"
+    listened("node2", heard=[taken])
+    cluster.advance(LISTENING_LIMIT.total_seconds())
+    cluster.settle()
+    assert [cluster.vrid(name) for name in ("web", "mail")] == [search_start("cluster", n) for n in ("web", "mail")]
+    assert cluster.vrid("db") not in (None, taken)
+
+
+def test_one_of_the_same_name_made_anew_was_not_named():
+    cluster, listened = waiting("web", "db")
+    del cluster.vips["db"]
+    cluster.add_vip("db")
+    cluster.settle()
+    listened("node1", "node2")
+    cluster.settle()
+    assert cluster.vrid("web") is not None
+    assert cluster.vrid("db") is None
+
+
+def test_one_that_runs_on_a_node_is_adopted_though_the_others_heard_nothing():
+    """Restored from a backup without its status while node1 runs it; node2 is new and names it as one that waits."""
+    cluster, listened = waiting("web", "db")
+    cluster.report("db", "node1", "MASTER", effectivePriority=200, virtualRouterID=77)
+    listened("node2")
+    cluster.settle()
+    assert cluster.vrid("db") == 77
+    assert cluster.priorities("db")["node1"] == 200
+
+
+def test_a_virtual_ip_of_ours_that_has_the_first_choice_is_not_waited_for():
+    """Two names begin the search at the same number; it will not fall silent."""
+    start = search_start("cluster", "web")
+    other = next(n for n in (f"vip{i}" for i in range(9999)) if search_start("cluster", n) == start)
+    cluster = cluster_with(other)
+    cluster.up(other)
+    assert cluster.vrid(other) == start
+    cluster.add_vip("web")
+    cluster.settle()
+    cluster.listened(heard=(start,))
+    cluster.settle()
+    assert cluster.vrid() == start % 255 + 1
+
+
 def test_two_clusters_begin_elsewhere():
     assert len({search_start(f"cluster{i}", "web") for i in range(20)}) > 10
     assert all(1 <= search_start(str(i), "web") <= 255 for i in range(2000))

@@ -19,6 +19,7 @@ def state(role="BACKUP", **fields):
             "name": "web", "state": role, "effectivePriority": 254, "interface": "eth0",
             "primaryAddress": "192.168.137.11", "virtualRouterID": 51, "observedGeneration": 1,
             "since": "2026-01-01T00:00:00.000000Z", "reason": "started",
+            "master": "192.168.137.12" if role == "BACKUP" else "",
         }
         | fields
     )  # fmt: skip
@@ -345,11 +346,141 @@ def test_the_first_report_of_one_that_waits_for_its_virtual_router_id_is_what_it
     assert status["nodes"][0]["link"] == {"subnets": ["192.168.137.0/24"], "heard": []}
 
 
+def waiting(name="web", *, interface="eth0", heard=(), **fields):
+    routers = tuple(HeardRouter(vrid=v, version=3, family=4, source="192.168.137.9", priority=100) for v in heard)
+    link = Link(subnets=("192.168.137.0/24",), heard=routers)
+    return state("INIT", name=name, virtualRouterID=0, interface=interface, link=link, **fields)
+
+
+def also_for(written):
+    return [status["nodes"][0]["link"].get("alsoFor", []) for status in written]
+
+
+def test_whom_many_heard_that_wait_is_written_once(tmp_path):
+    names = [f"vip{number:02}" for number in range(40)]
+    bench = Bench(tmp_path, *(assigned(name, vrid=None) for name in names))
+    written = bench.report(*(waiting(name) for name in names))
+    assert also_for(written) == [[f"uid-{name}" for name in names[1:]]]
+    assert [name for name, _ in bench.api.applied] == ["vip00"]
+    assert bench.report(*(waiting(name) for name in names)) == []
+    assert bench.report(waiting("vip00", heard=[9]), *(waiting(name) for name in names[1:])) != [], "a stranger"
+    assert also_for([s for _, s in bench.api.applied]) == [[f"uid-{name}" for name in names[1:]]]
+
+
+def test_those_that_come_later_or_are_on_another_link_are_not_spoken_for(tmp_path):
+    bench = Bench(tmp_path, assigned("a", vrid=None), assigned("b", vrid=None), assigned("c", vrid=None))
+    assert also_for(bench.report(waiting("a"), waiting("b"), waiting("c", interface="eth1"))) == [["uid-b"], []]
+    bench.api.objects.append(assigned("d", vrid=None))
+    bench.refresh()
+    assert also_for(bench.report(waiting("a"), waiting("b"), waiting("c", interface="eth1"), waiting("d"))) == [[]]
+    assert [name for name, _ in bench.api.applied] == ["d"]
+
+
+def test_when_the_one_that_spoke_for_others_goes_on_another_does(tmp_path):
+    bench = Bench(tmp_path, assigned("a", vrid=None), assigned("b", vrid=None), assigned("c", vrid=None))
+    bench.report(*(waiting(name) for name in "abc"))
+    bench.report(state("MASTER", name="a"), waiting("b"), waiting("c"))
+    bench.report(state("MASTER", name="a"), waiting("b"), waiting("c"))
+    assert [(name, also_for([status])) for name, status in bench.api.applied] == [("b", [["uid-c"]])]
+
+
+def test_one_that_runs_or_had_been_reported_is_not_spoken_for(tmp_path):
+    """The operator adopts what runs, and must not take it for one that listens."""
+    bench = Bench(tmp_path, assigned("a", vrid=None), assigned("b", vrid=None), assigned("c", vrid=None, state="INIT"))
+    written = bench.report(waiting("a"), state("BACKUP", name="b", virtualRouterID=7), waiting("c"))
+    by_name = dict(bench.api.applied)
+    assert len(written) == 3
+    assert "alsoFor" not in by_name["a"]["nodes"][0]["link"]
+    assert by_name["b"]["nodes"][0]["virtualRouterID"] == 7
+
+
+def test_one_that_was_just_given_its_virtual_router_id_has_nothing_to_say_of_its_waiting(tmp_path):
+    bench = Bench(tmp_path, assigned("a", vrid=None), assigned("b", vrid=None))
+    bench.report(waiting("a"), waiting("b"))
+    for body, vrid in zip(bench.api.objects, (7, 8), strict=True):
+        body["status"]["virtualRouterID"] = vrid
+        body["metadata"]["resourceVersion"] = "99"
+    bench.refresh()
+    assert bench.report(waiting("a"), waiting("b")) == []
+
+
+def test_an_api_server_that_does_not_know_the_names_is_told_of_each(tmp_path):
+    """An older definition drops them; every VirtualIP gets its virtual router ID all the same."""
+    bench = Bench(tmp_path, *(assigned(name, vrid=None) for name in "abc"))
+    api_apply = bench.api.apply_status
+
+    def apply_status(name, **options):
+        api_apply(name, **options)
+        for body in bench.api.objects:
+            for own in body["status"]["nodes"]:
+                own.get("link", {}).pop("alsoFor", None)
+        return next(b for b in bench.api.list()[0] if b["metadata"]["name"] == name)
+
+    bench.api.apply_status = apply_status
+    told = set()
+    for _ in range(100):
+        bench.report(*(waiting(name) for name in "abc"))
+        told |= {name for name, _ in bench.api.applied}
+        bench.now += 0.02
+    assert told == set("abc")
+
+
+def test_what_a_router_begins_as_is_not_written_only_what_becomes_of_it(tmp_path):
+    for outcome in (state("MASTER"), state("BACKUP", master="192.168.137.12")):
+        bench = Bench(tmp_path, assigned())
+        assert bench.report(state("BACKUP", master="")) == []
+        bench.now += 3
+        assert bench.report(state("BACKUP", master="")) == []
+        (written,) = bench.report(outcome)
+        assert written["nodes"][0]["state"] == outcome.state
+
+
+def test_one_that_finds_no_master_is_reported_all_the_same(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    beginning = state("BACKUP", master="")
+    assert bench.report(beginning) == []
+    bench.now += 4
+    bench.api.refuse_apply = refusal(503)
+    assert len(bench.report(beginning)) == 0
+    bench.api.refuse_apply = None
+    bench.now += 0.2
+    assert len(bench.report(beginning)) == 1, "a refused write does not begin the wait anew"
+    assert bench.report(beginning) == []
+
+
+def test_a_master_that_steps_back_is_reported_at_once(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.report(state("MASTER"))
+    assert len(bench.report(state("BACKUP", master=""))) == 1
+
+
+def test_unicast_peers_are_told_the_address_at_once(tmp_path):
+    """Who is not known to the others hears no master, and would become one."""
+    body = assigned()
+    body["spec"]["transport"] = "Unicast"
+    bench = Bench(tmp_path, body)
+    assert len(bench.report(state("BACKUP", master=""))) == 1
+
+
+def test_one_that_waits_for_something_is_not_compared_again_and_again(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, assigned())
+    states = {"web": state("BACKUP", master="")}
+    bench.reporter.report(states)
+    compared = []
+    own = bench.reporter._change
+    monkeypatch.setattr(bench.reporter, "_change", lambda body, of: compared.append(of) or own(body, of))
+    bench.reporter.report(states)
+    assert compared == []
+    bench.now += 4
+    bench.reporter.report(states)
+    assert len(bench.api.applied) == 1
+
+
 def test_one_that_never_heard_anything_is_reported_all_the_same(tmp_path):
     bench = Bench(tmp_path, assigned(vrid=None))
     listening = state("INIT", virtualRouterID=0)
     assert bench.report(listening) == []
-    bench.now += 5
+    bench.now += 8
     assert len(bench.report(listening)) == 1
     assert bench.report(listening) == []
     fault = state("FAULT", virtualRouterID=0, reason="eth0 is down")

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import stat
+import threading
+import time
 
 import pytest
 from vip_api.model import VirtualIP
@@ -11,13 +13,15 @@ from vip_api.parse import parse_document
 from vip_speaker.agent.desired import desired, is_deleted
 from vip_speaker.agent.directory import DesiredDirectory
 from vip_speaker.agent.store import Store
-from vip_speaker.agent.writer import DELETED_FOR_S, Writer
+from vip_speaker.agent.writer import DELETED_FOR_S, PACE_S, Writer
 
 from tests.agent_fakes import FakeApi, assigned, refusal, vip
 
 
 def test_the_document_is_what_the_router_parses():
-    document = desired(assigned(), "node1", None, "secret")
+    body = assigned()
+    body["spec"]["transport"] = "Unicast"
+    document = desired(body, "node1", None, "secret")
     parsed = parse_document(document)
     assert isinstance(parsed, VirtualIP)
     assert (parsed.name, parsed.uid, parsed.generation) == ("web", "uid-web", 1)
@@ -26,6 +30,30 @@ def test_the_document_is_what_the_router_parses():
     assert parsed.assignment.password == "secret"
     (peer,) = parsed.assignment.peers
     assert (peer.node, peer.priority, str(peer.address)) == ("node2", 252, "192.168.137.12")
+
+
+def test_a_peer_that_reports_its_address_is_news_for_those_who_send_to_it_only():
+    body = assigned()
+    before = desired(body, "node1", None, None)
+    body["status"]["nodes"][1]["primaryAddress"] = "192.168.137.99"
+    assert desired(body, "node1", before, None) == before
+
+
+def test_what_changes_in_a_burst_is_looked_at_every_20_ms(tmp_path, monkeypatch):
+    store = Store()
+    writer = Writer(store, DesiredDirectory(tmp_path), FakeApi(), node="node1")
+    looks = []
+    monkeypatch.setattr(writer, "synchronise", lambda **_: looks.append(time.monotonic()) or "")
+    thread = threading.Thread(target=writer.run)
+    thread.start()
+    began = time.monotonic()
+    for _ in range(200):
+        writer.poke()
+        time.sleep(0.001)
+    took = time.monotonic() - began
+    writer.stop()
+    thread.join(timeout=10)
+    assert 1 <= len(looks) <= took / PACE_S + 2
 
 
 def test_facts_are_handed_on():
