@@ -70,7 +70,8 @@ def _load(value: object, *, source: str, line: int, lone: bool) -> LoadedDocumen
         line=line,
         name=document_name(value),
         vip=vip,
-        problems=tuple(remarks) if isinstance(parsed, VirtualIP) else tuple(parsed),
+        # a field of a newer version may be what is missing: a check of a kind that this one does not know
+        problems=(*remarks, *(() if isinstance(parsed, VirtualIP) else parsed)),
     )
 
 

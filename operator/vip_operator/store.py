@@ -7,15 +7,18 @@ different world.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
 
 from vip_operator.plan.world import (
+    DEFAULT_PROGRESS_DEADLINE,
+    PROGRESS_DEADLINE_ANNOTATION,
     RELEASE_ANNOTATION,
     DaemonSet,
     Node,
@@ -184,8 +187,10 @@ class Store:
         text = (body.get("data") or {}).get(TEMPLATE_KEY)
         if body["metadata"]["name"] != self._config_map or text is None:
             return None
-        releasing = (body["metadata"].get("annotations") or {}).get(RELEASE_ANNOTATION) == "true"
-        key = f"{body['metadata']['uid']}/{releasing}/{text}"
+        annotations = body["metadata"].get("annotations") or {}
+        releasing = annotations.get(RELEASE_ANNOTATION) == "true"
+        deadline = str(annotations.get(PROGRESS_DEADLINE_ANNOTATION, ""))
+        key = f"{body['metadata']['uid']}/{releasing}/{deadline}/{text}"
         if key not in self._templates:  # reading YAML takes longer than a plan for hundreds of VirtualIPs
             self._templates = {
                 key: Template(
@@ -193,6 +198,9 @@ class Store:
                     config_map_uid=body["metadata"]["uid"],
                     manifest=yaml.safe_load(text),
                     releasing=releasing,
+                    progress_deadline=timedelta(seconds=int(deadline))
+                    if re.fullmatch("[0-9]{1,6}", deadline)
+                    else DEFAULT_PROGRESS_DEADLINE,
                 )
             }
         return self._templates[key]

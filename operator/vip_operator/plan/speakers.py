@@ -25,8 +25,7 @@ from vip_operator.plan.world import (
     World,
 )
 
-STALLED_AFTER = timedelta(seconds=120)
-"""How long a renewed node may take to serve its VIPs before the rollout is said to be stalled."""
+LOOK_AGAIN = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,15 +77,17 @@ def rollout(world: World) -> Rollout:
         return Rollout()
     renewed = [p for p in world.pods if p.template_hash == wanted and not p.deleting]
     blocked = {p.node: why for p in renewed if (why := _not_back(p, world))}
-    blocked.update({p.node: "its old pod is terminating" for p in outdated if p.deleting})
+    blocked.update({p.node: "its old pod is terminating" for p in outdated if p.deleting and not _is_lost(p, world)})
     blocked.update(dict.fromkeys(_bare_nodes(world), "its new pod has not been created"))
     if blocked:
-        late = frozenset(n for n in blocked if _waited_too_long(n, world))
+        left = {n: _time_left(n, template, world) for n in blocked}
+        late = frozenset(n for n, time in left.items() if time <= timedelta(0))
         stalled = "; ".join(f"{n}: {blocked[n]}" for n in sorted(late)[:3])
+        soonest = min((left[n] for n in blocked if n not in late), default=LOOK_AGAIN)
         return Rollout(
             stalled_nodes=late,
             stalled=f"the rollout of the speakers waits for {stalled}" if stalled else None,
-            recheck_after_s=10.0,
+            recheck_after_s=min(soonest, LOOK_AGAIN).total_seconds(),
         )
     pod = min(waiting, key=lambda p: (p.ready, _masterships(p.node, world), p.node))
     return Rollout(delete=DeletePod(name=pod.name, uid=pod.uid, node=pod.node))
@@ -104,19 +105,30 @@ def _bare_nodes(world: World) -> list[str]:
 
 def _not_back(pod: SpeakerPod, world: World) -> str | None:
     """Why a renewed pod's node is not yet what its predecessor was."""
-    if pod.node in world.nodes and not world.nodes[pod.node].ready:
+    if _is_lost(pod, world):
         return None
     if not pod.ready:
-        return "its new pod is not ready"
+        return f"its new pod {pod.name} is not ready" + (f": {pod.trouble}" if pod.trouble else "")
     for vip in world.vips:
         entry = vip.entries.get(pod.node)
         if entry is None or entry.priority is None or vip.virtual_router_id is None or _is_released(vip, entry):
             continue
         if entry.report is None or (not entry.report.takes_part and entry.report.state != FAULT):
-            return f"VirtualIP {vip.name} is not served by its new pod"
+            return f"VirtualIP {vip.name} is not served by its new pod {pod.name}" + _said(entry)
         if _served_before(vip) and not _has_master(vip):
             return f"VirtualIP {vip.name} has no master"
     return None
+
+
+def _is_lost(pod: SpeakerPod, world: World) -> bool:
+    """Whether the pod's node is not there to do anything about it; a rollout does not wait for such a node."""
+    return pod.node in world.nodes and not world.nodes[pod.node].ready
+
+
+def _said(entry: Entry) -> str:
+    """What the node's agent says about it."""
+    report = entry.report
+    return "" if report is None else f": {report.state}" + (f", {report.reason}" if report.reason else "")
 
 
 def _is_released(vip: Vip, entry: Entry) -> bool:
@@ -133,9 +145,12 @@ def _has_master(vip: Vip) -> bool:
     return any(e.report is not None and e.report.state == MASTER for e in vip.entries.values())
 
 
-def _waited_too_long(node: str, world: World) -> bool:
+def _time_left(node: str, template: Template, world: World) -> timedelta:
+    """Until the node's new pod has taken too long; a node without one has not begun."""
     pod = next((p for p in world.pods if p.node == node and not p.deleting), None)
-    return pod is not None and pod.created_at is not None and world.now - pod.created_at >= STALLED_AFTER
+    if pod is None or pod.created_at is None:
+        return template.progress_deadline
+    return pod.created_at + template.progress_deadline - world.now
 
 
 def _masterships(node: str, world: World) -> int:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from vip_operator.plan.selectors import matches
 
 RELEASE_ANNOTATION = "kube-vrrp.io/release"
 TEMPLATE_HASH_ANNOTATION = "kube-vrrp.io/template-hash"
+PROGRESS_DEADLINE_ANNOTATION = "kube-vrrp.io/progress-deadline-seconds"
 OPERATOR_MANAGER = "kube-vrrp-operator"
 SPEAKER_MANAGER_PREFIX = "kube-vrrp-speaker"
 
@@ -90,7 +91,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeakerPod:
-    """A pod of the speaker DaemonSet."""
+    """A pod of the speaker DaemonSet, also one that found no room on its node. `trouble` is what keeps it from
+    being ready, where Kubernetes says so.
+    """
 
     name: str
     uid: str
@@ -99,12 +102,13 @@ class SpeakerPod:
     deleting: bool = False
     template_hash: str | None = None
     created_at: datetime | None = None
+    trouble: str = ""
 
     @classmethod
     def from_object(cls, body: Mapping[str, Any]) -> SpeakerPod | None:
-        """None while the pod has no node."""
-        metadata, status = body["metadata"], _mapping(body.get("status"))
-        node = _string(_mapping(body.get("spec")).get("nodeName"))
+        """None while the pod is meant for no node."""
+        metadata, spec, status = body["metadata"], _mapping(body.get("spec")), _mapping(body.get("status"))
+        node = _string(spec.get("nodeName")) or _meant_for(spec)
         if node is None:
             return None
         return cls(
@@ -115,17 +119,58 @@ class SpeakerPod:
             deleting="deletionTimestamp" in metadata,
             template_hash=_mapping(metadata.get("annotations")).get(TEMPLATE_HASH_ANNOTATION),
             created_at=parse_time(metadata.get("creationTimestamp")),
+            trouble=_trouble(status),
         )
+
+
+def _meant_for(spec: Mapping[str, Any]) -> str | None:
+    """The node that the DaemonSet controller made a pod for, before the scheduler has put it there."""
+    affinity = _mapping(_mapping(spec.get("affinity")).get("nodeAffinity"))
+    required = _mapping(affinity.get("requiredDuringSchedulingIgnoredDuringExecution"))
+    for term in required.get("nodeSelectorTerms") or ():
+        for field_ in term.get("matchFields") or ():
+            if field_.get("key") == "metadata.name" and len(field_.get("values") or ()) == 1:
+                return _string(field_["values"][0])
+    return None
+
+
+def _trouble(status: Mapping[str, Any]) -> str:
+    """In words that stay the same from one attempt of the kubelet to the next: each change would be written into the
+    status of every VirtualIP.
+    """
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return f"{condition.get('reason')}: {condition.get('message')}"
+    for container in status.get("containerStatuses") or ():
+        state, last = _mapping(container.get("state")), _mapping(container.get("lastState"))
+        ended = _mapping(state.get("terminated") or last.get("terminated"))
+        waits = str(_mapping(state.get("waiting")).get("reason", ""))
+        if container.get("ready"):
+            continue
+        if ended:
+            why = f" ({ended['reason']})" if ended.get("reason") not in (None, "Error") else ""
+            return f"its container {container.get('name')} ends with status {ended.get('exitCode')}{why}"
+        if waits == "ErrImagePull":
+            waits = "ImagePullBackOff"  # the kubelet says the one while it tries, the other between
+        if waits:
+            return f"its container {container.get('name')} waits: {waits}, image {container.get('image')}"
+    return ""
+
+
+DEFAULT_PROGRESS_DEADLINE = timedelta(seconds=120)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """The DaemonSet that the chart rendered into a ConfigMap, which is to own it."""
+    """The DaemonSet that the chart rendered into a ConfigMap, which is to own it. `progress_deadline` is how long a
+    renewed node may take to serve its VIPs before the rollout is said to be stalled.
+    """
 
     config_map: str
     config_map_uid: str
     manifest: Mapping[str, Any]
     releasing: bool = False
+    progress_deadline: timedelta = DEFAULT_PROGRESS_DEADLINE
 
     @property
     def hash(self) -> str:

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from vip_api.schema import NAME_RULE
 from vip_operator.plan.abilities import Abilities, abilities
 from vip_operator.plan.world import Template
+from vip_operator.store import CONFIG_MAPS, Extra, Store
 from vip_speaker import cli
 
 from tests.cluster.embedded.binaries import build_helm
@@ -119,7 +121,8 @@ def test_it_lints_and_renders(name):
     "values",
     [
         {"speakers": {}}, {"operator": {"replica": 2}}, {"speaker": {"image": {"name": "x"}}},
-        {"vips": [{"name": "a"}]},
+        {"vips": [{"name": "a"}]}, {"vips": [{"name": "a.b", "spec": {}}]}, {"vips": [{"name": "a" * 64, "spec": {}}]},
+        {"speaker": {"progressDeadlineSeconds": "2m"}}, {"speaker": {"progressDeadlineSeconds": 9}},
         {"vips": {"web": {}}}, {"operator": {"logLevel": "loud"}}, {"prometheus": {"metricsPort": "7472"}},
         {"prometheus": {"podMonitor": {"enable": True}}}, {"crds": True}, {"rbac": {"create": "yes"}},
         {"speaker": {"updateStrategy": {"type": "RollingUpdate"}}},
@@ -423,3 +426,26 @@ def test_notes_say_the_next_two_commands():
     text = (CHART / "templates" / "NOTES.txt").read_text()
     assert text.count("  kubectl ") == 3
     assert "pod-security.kubernetes.io/enforce=privileged" in text
+    (page,) = re.findall(r"docs/\S+\.md", text)
+    assert (REPOSITORY / page).is_file()
+
+
+def test_the_name_of_a_vip_is_what_the_definition_takes():
+    pattern = json.loads((CHART / "values.schema.json").read_text())["properties"]["vips"]["items"]["properties"][
+        "name"
+    ]
+    for name in ("a", "web-1", "a.b", "-a", "a-", "A", "a" * 63, "a" * 64, "", "1"):
+        taken = bool(re.search(pattern["pattern"], name)) and len(name) <= pattern["maxLength"]
+        assert taken == (NAME_RULE.broken(name) is None), name
+
+
+def test_the_operator_reads_the_progress_deadline_where_the_chart_writes_it():
+    for values, seconds in (({}, 120), ({"progressDeadlineSeconds": 600}, 600)):
+        objects = [o for o in render(speaker=values) if "daemonset.yaml" in (o.get("data") or {})]
+        (config_map,) = objects
+        config_map["metadata"] |= {"uid": "u", "resourceVersion": "1"}
+        store = Store(config_map=config_map["metadata"]["name"])
+        store.put(CONFIG_MAPS, config_map)
+        template = store.world(cluster_uid="c", extra=Extra()).template
+        assert template is not None
+        assert template.progress_deadline.total_seconds() == seconds

@@ -161,6 +161,9 @@ def test_what_else_is_wrong_stays_wrong_beside_a_field_of_a_newer_version():
     unknown_kind = {"name": "a", "newKind": {}}
     document = whole({"addresses": ["10.0.0.7"], "track": [unknown_kind]}) | {"assignment": {"priority": 254}}
     assert set(refused(document)) == {"spec.track[0]"}
+    (loaded,) = load_documents(json.dumps(document), source="a")
+    assert loaded.vip is None
+    assert [str(p).partition(":")[0] for p in loaded.problems] == ["spec.track[0].newKind", "spec.track[0]"]
 
 
 def test_a_bad_assignment_is_told():

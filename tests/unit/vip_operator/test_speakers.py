@@ -1,6 +1,7 @@
 """The DaemonSet and the rollout of a new template."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from vip_operator.plan.changes import ApplyDaemonSet, DeletePod
@@ -126,6 +127,90 @@ def test_it_stalls_visibly_and_goes_on_when_the_node_is_back():
     cluster.step()
     assert len(cluster.deleted_pods) == 2
     assert cluster.condition("Degraded")[1] != "RolloutStalled"
+
+
+def test_how_long_a_node_may_take_is_the_charts_word_and_the_next_look_is_no_later():
+    cluster = served()
+    new_template(cluster)
+    assert cluster.template is not None
+    cluster.template = replace(cluster.template, progress_deadline=timedelta(seconds=15))
+    cluster.step()
+    cluster.step()
+    cluster.add_pod(cluster.deleted_pods[-1], ready=False)
+    cluster.advance(9)
+    assert cluster.plan().recheck_after_s == 6
+    cluster.advance(6)
+    cluster.step()
+    assert cluster.condition("Degraded") == ("True", "RolloutStalled")
+
+
+def test_a_stalled_rollout_says_which_pod_and_what_keeps_it():
+    cluster = served()
+    new_template(cluster)
+    cluster.step()
+    cluster.step()
+    node = cluster.deleted_pods[-1]
+    cluster.add_pod(node, ready=False)
+    trouble = "its container router waits: ImagePullBackOff, image speaker:2"
+    cluster.pods[node] = replace(cluster.pods[node], trouble=trouble)
+    cluster.advance(120)
+    cluster.settle()
+    said = (
+        f"the rollout of the speakers waits for {node}: its new pod {cluster.pods[node].name} is not ready: {trouble}"
+    )
+    assert cluster.message("Degraded").startswith(said)
+
+
+def test_a_stalled_rollout_says_what_the_new_speaker_says():
+    cluster = served()
+    new_template(cluster)
+    cluster.step()
+    cluster.step()
+    node = cluster.deleted_pods[-1]
+    cluster.add_pod(node)
+    cluster.report("web", node, "INIT", reason="NoRouter: the router says nothing about it")
+    cluster.advance(120)
+    cluster.settle()
+    told = f"is not served by its new pod {cluster.pods[node].name}: INIT, NoRouter: the router says nothing about it"
+    assert told in cluster.message("Degraded")
+
+
+@pytest.mark.parametrize("to", ["the one before", "another"])
+def test_after_a_stall_the_next_template_begins_with_the_broken_pod(to):
+    cluster = served()
+    former = cluster.template
+    new_template(cluster)
+    cluster.step()
+    cluster.step()
+    node = cluster.deleted_pods[-1]
+    cluster.add_pod(node, ready=False)
+    cluster.advance(120)
+    cluster.settle()
+    assert former is not None
+    cluster.template = former if to == "the one before" else replace(former, manifest=manifest("speaker:3"))
+    cluster.step()
+    cluster.step()
+    assert cluster.deleted_pods == [node, node]
+    renew(cluster, node)
+    cluster.report("web", node, "BACKUP")
+    cluster.step()
+    assert cluster.condition("Degraded")[1] != "RolloutStalled"
+    assert len(cluster.deleted_pods) == (2 if to == "the one before" else 3)
+
+
+def test_a_node_that_dies_while_its_old_pod_ends_does_not_hold_up_the_rollout():
+    cluster = served()
+    new_template(cluster)
+    cluster.step()
+    pods = dict(cluster.pods)
+    cluster.step()
+    (first,) = cluster.deleted_pods
+    cluster.pods[first] = replace(pods[first], deleting=True)
+    cluster.step()
+    assert len(cluster.deleted_pods) == 1
+    cluster.set_ready(first, False)
+    cluster.step()
+    assert len(cluster.deleted_pods) == 2
 
 
 def test_a_pod_that_does_not_work_goes_first():
