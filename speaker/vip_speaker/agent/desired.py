@@ -127,6 +127,7 @@ def _assignment(status: Mapping[str, Any], node: str, password: str | None) -> d
     assignment["peers"] = [
         {"node": e["node"], "priority": e["priority"]}
         | ({"address": e["primaryAddress"]} if e.get("primaryAddress") else {})
+        | ({"effectivePriority": e["effectivePriority"]} if e.get("effectivePriority") else {})
         for e in sorted(entries, key=lambda e: str(e["node"]))
         if e["node"] != node
     ]

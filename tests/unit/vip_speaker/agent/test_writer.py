@@ -28,6 +28,17 @@ def test_the_document_is_what_the_router_parses():
     assert (peer.node, peer.priority, str(peer.address)) == ("node2", 252, "192.168.137.12")
 
 
+def test_what_checks_make_of_a_peers_priority_is_handed_on():
+    body = assigned()
+    for reported in (202, None):
+        body["status"]["nodes"][1]["effectivePriority"] = reported
+        parsed = parse_document(desired(body, "node1", None, "secret"))
+        assert isinstance(parsed, VirtualIP)
+        assert parsed.assignment is not None
+        (peer,) = parsed.assignment.peers
+        assert (peer.priority, peer.effective) == (252, reported or 252)
+
+
 def test_facts_are_handed_on():
     facts = [{"name": "cordon", "value": False, "reason": "cordoned", "stale": False}]
     parsed = parse_document(desired(assigned(facts=facts), "node1", None, None))
