@@ -23,6 +23,7 @@ from benchmarks import (
     planning,
     silence,
     steadiness,
+    successors,
 )
 from benchmarks.tables import Table, show
 
@@ -190,13 +191,19 @@ class Run:
     def checks(self) -> Table:
         return checks_tables.cost(self.results, quick=self.quick)
 
+    def successors(self) -> Table:
+        return successors.measure(self.results, quick=self.quick)
+
     def plan(self) -> Table:
         found = planning.measure(1 if self.quick else 5)
         self.results["plan"] = [dataclasses.asdict(one) for one in found]
         return planning.table(found)
 
 
-PARTS = ("silence", "sigterm", "kill", "killall", "jitter", "load", "cost", "failed_check", "death", "checks", "plan")
+PARTS = (
+    *("silence", "sigterm", "kill", "killall", "successors", "jitter", "load", "cost"),
+    *("failed_check", "death", "checks", "plan"),
+)
 ON_A_CLUSTER = {"cluster": cluster_tables.measure, "crowd": crowd_tables.measure, "fleet": fleet_tables.measure}
 
 

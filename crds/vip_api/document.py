@@ -55,6 +55,7 @@ ASSIGNMENT = Record(
                     "node": _NODE_NAME,
                     "priority": Integer(description="", minimum=1, maximum=255),
                     "address": UNICAST_PEERS.items,
+                    "effectivePriority": Integer(description="", minimum=1, maximum=255),
                 },
             ),
         ),
@@ -244,6 +245,7 @@ def _assignment(given: dict[str, Any]) -> Assignment:
                 node=peer["node"],
                 priority=peer["priority"],
                 address=_ip(peer["address"]) if "address" in peer else None,
+                effective_priority=peer.get("effectivePriority"),
             )
             for peer in given.get("peers", ())
         ),

@@ -130,11 +130,21 @@ class VirtualIPSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Another node that takes part, as the operator assigned it. `address` is None until that node has reported."""
+    """Another node that takes part, as the operator assigned it.
+
+    `address` and `effective_priority`, what checks make of `priority`, are None until that node has reported; of a node
+    that reports no more they are its last word.
+    """
 
     node: str
     priority: int
     address: IPAddress | None = None
+    effective_priority: int | None = None
+
+    @property
+    def effective(self) -> int:
+        """The priority with which it runs, as far as is known."""
+        return self.priority if self.effective_priority is None else self.effective_priority
 
 
 CORDON_FACT = "onCordon"
@@ -159,8 +169,8 @@ class Assignment:
     """What the operator decided for this node, with the password the agent looked up. Absent for a lone router.
 
     Written by the agent beside `spec` in `desired/*.json`, as the top-level key `assignment`:
-    `{priority, virtualRouterID, password?, peers: [{node, priority, address?}], facts: [{name, value, reason,
-    stale}]}`.
+    `{priority, virtualRouterID, password?, peers: [{node, priority, address?, effectivePriority?}],
+    facts: [{name, value, reason, stale}]}`.
     A VIP whose assignment lacks priority or virtualRouterID stays in INIT and only listens.
     """
 

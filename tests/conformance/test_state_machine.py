@@ -24,6 +24,7 @@ from vip_speaker.vrrp.types import (
     MasterState,
     Note,
     Noted,
+    Peer,
     RemoveAddresses,
     SendAdvertisement,
     Shutdown,
@@ -162,6 +163,17 @@ def test_sm25_backup_priority_0(version, interval_ns, skew_ns):
     router.hear(200, interval_ns=interval_ns)
     router.after(10 * MS).hear(0, interval_ns=interval_ns)
     assert router.backup.master_down_at_ns == router.now_ns + skew_ns
+
+
+@pytest.mark.parametrize(("heard", "skew_ns"), [((200,), 3 * SECOND + SKEW_NS), ((200, 0), SKEW_NS)])
+def test_sm24_sm25_sm26_better_peers_go_first(heard, skew_ns):
+    """A recorded deviation: 10 ms more for each better peer that it was told of, and nothing where it was not."""
+    peers = (Peer(priority=200, address=HIGHER_ADDRESS), Peer(priority=102), Peer(priority=101), Peer(priority=99))
+    for told, more_ns in (((), 0), (peers, 20 * MS)):
+        router = backup(config_of(peers=told))
+        for priority in heard:
+            router.hear(priority)
+        assert router.backup.master_down_at_ns == router.now_ns + skew_ns + more_ns
 
 
 @pytest.mark.parametrize(("priority", "preempt"), [(200, True), (100, True), (50, False), (200, False)])

@@ -115,7 +115,10 @@ class Host:
     def receive(self, frame: Frame) -> None:
         if self.running and len(self._inbox) < WAITING_FRAMES:
             self._inbox.append(frame)
-            self._run()
+            if self.world.reader_late_ns:
+                self.world.after(self.world.random.randint(0, self.world.reader_late_ns), self._run)
+            else:
+                self._run()
 
     def tell(self, what: Event | Config) -> None:
         """An event of the host itself, or a new configuration."""
@@ -153,7 +156,9 @@ class Host:
         if due_ns is None or due_ns == self._armed_for_ns:
             return
         self._armed_for_ns = due_ns
-        self.world.at(self._true_ns(due_ns) + self.world.random.randint(0, 200 * US), lambda: self._fire(due_ns))
+        self.world.at(
+            self._true_ns(due_ns) + self.world.random.randint(0, self.world.timer_late_ns), lambda: self._fire(due_ns)
+        )
 
     def _fire(self, due_ns: int) -> None:
         if self._armed_for_ns == due_ns:

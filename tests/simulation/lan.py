@@ -50,6 +50,9 @@ class World:
         self.random = random.Random(seed)
         self.now_ns = 0
         self.weather = Weather()
+        self.timer_late_ns = 200 * US  # at most; a loaded machine lets a process wait for its turn
+        self.reader_late_ns = 0
+        self.watch: Callable[[], None] = lambda: None  # called at every instant at which something happened
         self.hosts: list[Host] = []
         self.trace: list[str] = []
         # Since when which hosts answer for the addresses, and which have them at all.
@@ -70,6 +73,7 @@ class World:
         while self._queue and self._queue[0][0] <= end_ns:
             self.now_ns, _, what = heapq.heappop(self._queue)
             what()
+            self.watch()
         self.now_ns = end_ns
 
     def transmit(self, source: Host, frame: Frame) -> None:

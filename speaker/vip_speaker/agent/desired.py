@@ -52,7 +52,7 @@ def desired(body: Document, node: str, former: Document | None, password: str | 
         "kind": source["kind"],
         "metadata": {key: metadata[key] for key in ("name", "uid", "generation") if key in metadata},
         "spec": source["spec"],
-        "assignment": _assignment(status, node, password, with_addresses=is_unicast(source)),
+        "assignment": _assignment(status, node, password),
     }
 
 
@@ -121,8 +121,7 @@ def _vrid(document: Document) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _assignment(status: Mapping[str, Any], node: str, password: str | None, *, with_addresses: bool) -> dict[str, Any]:
-    """`with_addresses`: the router sends to its peers; else it is not told of an address whenever one reports it."""
+def _assignment(status: Mapping[str, Any], node: str, password: str | None) -> dict[str, Any]:
     entries = [e for e in status.get("nodes") or () if "priority" in e]
     own = next(e for e in entries if e["node"] == node)
     assignment: dict[str, Any] = {"priority": own["priority"]}
@@ -132,7 +131,12 @@ def _assignment(status: Mapping[str, Any], node: str, password: str | None, *, w
         assignment["password"] = password
     assignment["peers"] = [
         {"node": e["node"], "priority": e["priority"]}
-        | ({"address": e["primaryAddress"]} if with_addresses and e.get("primaryAddress") else {})
+        | ({"address": e["primaryAddress"]} if e.get("primaryAddress") else {})
+        | (
+            {"effectivePriority": e["effectivePriority"]}
+            if e.get("effectivePriority", e["priority"]) != e["priority"]
+            else {}
+        )
         for e in sorted(entries, key=lambda e: str(e["node"]))
         if e["node"] != node
     ]

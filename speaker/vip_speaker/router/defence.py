@@ -12,7 +12,7 @@ from vip_speaker.router.complaints import Complaints
 from vip_speaker.router.rivals import How, Pacing, Rivals
 from vip_speaker.router.services import Services
 from vip_speaker.router.timers import Deadline
-from vip_speaker.vrrp.types import SECOND, Advertisement, IPAddress
+from vip_speaker.vrrp.types import LOWEST_PRIORITY, SECOND, Advertisement, IPAddress
 from vip_speaker.wire.neighbour import Announced
 
 # Whom we took over from may not have heard us yet.
@@ -68,9 +68,12 @@ class Defence:
         )
 
     def other_master(self, advertisement: Advertisement) -> None:
-        """A master of our virtual router that is not better than us. Neighbours may have believed it."""
+        """A master of our virtual router that is not better than us. Neighbours may have believed it.
+
+        With its last advertisement, at the lowest priority, one of ours says that it answers no more (SM-37).
+        """
         self._note(How.ADVERTISES, advertisement, f"{advertisement.source} {How.ADVERTISES}")
-        self._contested()
+        self._contested(silent=advertisement.priority == LOWEST_PRIORITY)
 
     def claimed(self, announced: Announced) -> None:
         """Another station says that an address of ours is at its MAC (RFC 5227 section 2.4)."""
@@ -95,9 +98,9 @@ class Defence:
         self._services.loop.others.set(self._rival_gone, self.rivals.next_end_ns(now_ns))
         self._services.state_changed(self._name)
 
-    def _contested(self) -> None:
+    def _contested(self, *, silent: bool = False) -> None:
         loop = self._services.loop
-        loop.others.set(self._again, self._pacing.contested(loop.now_ns()))
+        loop.others.set(self._again, self._pacing.contested(loop.now_ns(), silent=silent))
 
     def _announce_again(self, now_ns: int) -> None:
         self._pacing.announced(now_ns)

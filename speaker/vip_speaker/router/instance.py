@@ -28,6 +28,7 @@ from vip_speaker.router.resolution import Resolution, Resolved, Unusable, Waitin
 from vip_speaker.router.services import Services
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp import machine
+from vip_speaker.vrrp.timing import farewell_interval_ns
 from vip_speaker.vrrp.types import (
     CENTISECOND,
     RELEASE_PRIORITY,
@@ -230,6 +231,7 @@ class Instance:
             channel.prepare(priority=priority, interval_ns=interval_ns)
             if config.identity.version == 3:
                 channel.prepare(priority=priority, interval_ns=CENTISECOND)
+                channel.prepare(priority=priority, interval_ns=farewell_interval_ns(interval_ns))
         if not self.holding.assigned:
             self._prepare_will()
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from vip_api.model import Transport, VirtualAddress, VirtualIP
 
 from vip_speaker.kernel import Link
-from vip_speaker.vrrp.types import MS, SECOND, Config, Identity, IPAddress
+from vip_speaker.vrrp.types import MS, SECOND, Config, Identity, IPAddress, Peer
 
 DEFAULT_PRIORITY = 100
 
@@ -110,6 +110,9 @@ def resolve(vip: VirtualIP, kernel: KernelView, *, password: str | None = None, 
         preempt=spec.preempt,
         preempt_delay_ns=spec.preempt_delay_ms * MS,
         better_peer_named=assignment is not None and any(peer.priority > effective for peer in assignment.peers),
+        peers=()
+        if assignment is None
+        else tuple(Peer(priority=peer.effective, address=peer.address) for peer in assignment.peers),
     )
     return Resolved(
         ifindex=link.ifindex,

@@ -100,14 +100,14 @@ class Pacing:
         self._last_ns: int | None = None
         self._at_ns: int | None = None
 
-    def contested(self, now_ns: int) -> int:
-        """Somebody else is there: the instant to announce at."""
-        if self._at_ns is None:
-            self._at_ns = now_ns + self.FIRST_NS
-            if self._last_ns is not None:
-                if now_ns - self._last_ns >= self.FORGOTTEN_AFTER_NS:
-                    self._gap_ns = self.SHORTEST_NS
-                self._at_ns = max(self._at_ns, self._last_ns + self._gap_ns)
+    def contested(self, now_ns: int, *, silent: bool = False) -> int:
+        """Somebody else is there, or was and says that it is `silent` now: the instant to announce at."""
+        at_ns = now_ns if silent else now_ns + self.FIRST_NS
+        if self._last_ns is not None:
+            if now_ns - self._last_ns >= self.FORGOTTEN_AFTER_NS:
+                self._gap_ns = self.SHORTEST_NS
+            at_ns = max(at_ns, self._last_ns + self._gap_ns)
+        self._at_ns = at_ns if self._at_ns is None else min(self._at_ns, at_ns)
         return self._at_ns
 
     def announced(self, now_ns: int) -> None:

@@ -17,7 +17,12 @@ from vip_speaker.vrrp.entry import (
     notes_on,
     take_over,
 )
-from vip_speaker.vrrp.timing import master_down_interval_ns, own_master_down_interval_ns, skew_time_ns
+from vip_speaker.vrrp.timing import (
+    master_down_interval_ns,
+    own_master_down_interval_ns,
+    skew_time_ns,
+    standoff_ns,
+)
 from vip_speaker.vrrp.types import (
     OWNER_PRIORITY,
     RELEASE_PRIORITY,
@@ -114,7 +119,7 @@ def _preempts(config: Config) -> bool:
 
 
 def _released(config: Config, state: BackupState, advertisement: Advertisement, now_ns: int) -> BackupState:
-    """SM-25: the master gave up, so only our skew remains.
+    """SM-25: the master gave up, so only our skew remains, and what better peers have to be ahead of us.
 
     Only one that we know as a master may say so (A4), and the timer is never moved back: a repeated priority 0 would
     otherwise hold everybody off for ever.
@@ -127,7 +132,7 @@ def _released(config: Config, state: BackupState, advertisement: Advertisement, 
     )
     return replace(
         state,
-        master_down_at_ns=min(state.master_down_at_ns, now_ns + skew_ns),
+        master_down_at_ns=min(state.master_down_at_ns, now_ns + skew_ns + standoff_ns(config, advertisement.source)),
         released_by=advertisement.source,
     )
 

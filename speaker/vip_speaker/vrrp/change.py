@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from vip_speaker.vrrp.entry import Step, advertise, everywhere, former_of, narrowed, spoken_former
 from vip_speaker.vrrp.planned import offer, resume
-from vip_speaker.vrrp.timing import SQUEEZE_NS, own_master_down_interval_ns, skew_time_ns
+from vip_speaker.vrrp.timing import SQUEEZE_NS, own_master_down_interval_ns, skew_time_ns, standoff_ns
 from vip_speaker.vrrp.types import (
     CENTISECOND,
     Action,
@@ -47,12 +47,14 @@ def reconfigured_backup(config: Config, state: BackupState, previous: Config, no
 def _shifted(config: Config, state: BackupState, previous: Config, now_ns: int) -> BackupState:
     """The pending timer moves by the difference of the skews; before a first master a shorter interval shortens it."""
     version, interval_ns = previous.identity.version, state.master_adver_interval_ns
-    shift_ns = skew_time_ns(version=version, priority=config.priority, interval_ns=interval_ns) - skew_time_ns(
-        version=version, priority=previous.priority, interval_ns=interval_ns
+    master = None if state.master is None else state.master.address
+    before_ns, after_ns = (
+        skew_time_ns(version=version, priority=one.priority, interval_ns=interval_ns) + standoff_ns(one, master)
+        for one in (previous, config)
     )
-    state = replace(state, master_down_at_ns=state.master_down_at_ns + shift_ns)
+    state = replace(state, master_down_at_ns=state.master_down_at_ns + after_ns - before_ns)
     if state.master is None and state.rival is None:
-        full_ns = now_ns + own_master_down_interval_ns(config)
+        full_ns = now_ns + own_master_down_interval_ns(config) + standoff_ns(config)
         state = replace(
             state,
             master_down_at_ns=min(state.master_down_at_ns, full_ns),

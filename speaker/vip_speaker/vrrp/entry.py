@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vip_speaker.vrrp.timing import (
+    FAREWELL_NS,
     FORMER_SPOKEN_NS,
     HANDOVER_BASE_NS,
     HANDOVER_PER_ADDRESS_NS,
@@ -16,6 +17,7 @@ from vip_speaker.vrrp.timing import (
     longest_skew_ns,
     master_down_interval_ns,
     own_master_down_interval_ns,
+    standoff_ns,
 )
 from vip_speaker.vrrp.types import (
     CENTISECOND,
@@ -76,7 +78,7 @@ def enter_backup(
 ) -> BackupState:
     """BACKUP that knows no master: a full timer by our own interval (SM-11)."""
     return BackupState(
-        master_down_at_ns=now_ns + own_master_down_interval_ns(config),
+        master_down_at_ns=now_ns + own_master_down_interval_ns(config) + standoff_ns(config),
         master_adver_interval_ns=config.advertisement_interval_ns,
         was_master=was_master,
         former=former,
@@ -96,7 +98,7 @@ def accept(
     timer_ns = master_down_interval_ns(version=advertisement.version, priority=config.priority, interval_ns=interval_ns)
     return replace(
         state,
-        master_down_at_ns=now_ns + timer_ns,
+        master_down_at_ns=now_ns + timer_ns + standoff_ns(config, advertisement.source),
         master_adver_interval_ns=interval_ns,
         master=heard_master(advertisement, now_ns),
         released_by=None,
@@ -223,7 +225,8 @@ def notes_on(config: Config, advertisement: Advertisement, *, former: bool) -> t
     if advertisement.priority == config.priority:
         note = Note.MULTIPLE_OWNERS if config.priority == 255 else Note.EQUAL_PRIORITY
         notes.append(Noted(note=note, source=advertisement.source))
-    # One centisecond is what a squeeze says, not a configuration that differs.
-    if not former and advertisement.interval_ns not in (config.advertisement_interval_ns, CENTISECOND):
+    # What a squeeze and a leaver say is no configuration that differs.
+    expected = (config.advertisement_interval_ns, CENTISECOND, FAREWELL_NS)
+    if not former and advertisement.interval_ns not in expected:
         notes.append(Noted(note=Note.INTERVAL_DIFFERS, source=advertisement.source))
     return tuple(notes)

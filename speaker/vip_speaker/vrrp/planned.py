@@ -24,7 +24,12 @@ from vip_speaker.vrrp.entry import (
     lose_to,
     narrowed,
 )
-from vip_speaker.vrrp.timing import SUCCESSOR_MARGIN_NS, longest_skew_ns, own_master_down_interval_ns
+from vip_speaker.vrrp.timing import (
+    SUCCESSOR_MARGIN_NS,
+    farewell_interval_ns,
+    longest_skew_ns,
+    own_master_down_interval_ns,
+)
 from vip_speaker.vrrp.types import (
     CENTISECOND,
     RELEASE_PRIORITY,
@@ -67,38 +72,47 @@ from vip_speaker.vrrp.types import (
 def successor_wait_ns(config: Config, *, last_sent_interval_ns: int) -> int:
     """How long after priority 0 a successor may still come: the longest skew of any peer, and a margin.
 
-    In version 3 that is a whole interval, although a squeeze went before: a peer that lost it still waits by the
-    interval it learned earlier, which is the one in force or one that was just shortened.
+    In version 3 that is a whole interval, although a shorter one was said before: a peer that lost it still waits by
+    the interval it learned earlier, which is the one in force or one that was just shortened. A peer that lost priority
+    0 alone waits three of the shorter ones and a skew.
     """
-    interval_ns = max(config.advertisement_interval_ns, last_sent_interval_ns)
+    interval_ns = max(
+        config.advertisement_interval_ns,
+        last_sent_interval_ns,
+        4 * farewell_interval_ns(config.advertisement_interval_ns),
+    )
     return longest_skew_ns(version=config.identity.version, interval_ns=interval_ns) + SUCCESSOR_MARGIN_NS
 
 
-def farewell(config: Config, *, priority: int, former: FormerIdentity | None) -> tuple[SendAdvertisement, ...]:
-    """Priority 0; in version 3 after a squeeze at `priority`, so that the successor's skew is that of 10 ms.
+def farewell(
+    config: Config, *, priority: int, former: FormerIdentity | None, served: bool = True
+) -> tuple[SendAdvertisement, ...]:
+    """Priority 0; in version 3 after an advertisement at `priority` that makes the successor's skew a short one.
 
-    Under all identities the squeeze first: a peer that listens under both may take over at the first priority 0.
+    Under all identities that one first: a peer that listens under both may take over at the first priority 0. Where
+    the addresses are not `served` until then, nothing counts but the time.
     """
-    identities = (config.identity,) if former is None else (config.identity, former.identity)
-    squeeze = tuple(
-        advertise(config, identity=identity, priority=priority, interval_ns=CENTISECOND)
-        for identity in identities
-        if identity.version == 3
+    identities = [(config.identity, config.advertisement_interval_ns)]
+    if former is not None:
+        identities.append((former.identity, former.interval_ns))
+    said = [
+        (identity, (farewell_interval_ns(interval_ns) if served else CENTISECOND) if identity.version == 3 else None)
+        for identity, interval_ns in identities
+    ]
+    openers = tuple(
+        advertise(config, identity=identity, priority=priority, interval_ns=interval_ns)
+        for identity, interval_ns in said
+        if interval_ns is not None
     )
-    return squeeze + tuple(
-        advertise(
-            config,
-            identity=identity,
-            priority=RELEASE_PRIORITY,
-            interval_ns=CENTISECOND if identity.version == 3 else None,
-        )
-        for identity in identities
+    return openers + tuple(
+        advertise(config, identity=identity, priority=RELEASE_PRIORITY, interval_ns=interval_ns)
+        for identity, interval_ns in said
     )
 
 
 def leave(config: Config, state: MasterState, now_ns: int, *, at_once: bool) -> Step:
     """Shutdown of a master (SM-34), an owner too."""
-    sent = farewell(config, priority=config.priority, former=state.former)
+    sent = farewell(config, priority=config.priority, former=state.former, served=not at_once)
     if at_once:
         gone, actions = _gone(Cause.SHUTDOWN)
         return gone, (*sent, StopAnnouncing(), *actions)

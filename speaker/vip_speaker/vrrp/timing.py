@@ -5,7 +5,7 @@ In whole centiseconds, as the RFCs write their timers, every skew at a 10 ms int
 
 from __future__ import annotations
 
-from vip_speaker.vrrp.types import MS, SECOND, Config, TokenBucket
+from vip_speaker.vrrp.types import MS, SECOND, Config, IPAddress, TokenBucket
 
 # What a neighbour may provoke at most (A5, A6): this many replies in a row, then one per period. Two routers that
 # settle who is master need one or two; a flood gets ten a second, whatever the interval.
@@ -23,7 +23,16 @@ SQUEEZE_NS = 120 * MS
 # dead 30 ms later, so one or two may be lost.
 SQUEEZE_END_NS = 20 * MS
 
-# On top of the longest skew of any peer: its scheduling, the wire, and ours.
+# The interval that a leaver says before priority 0. It serves on meanwhile, so skews need not be those of 10 ms; peers
+# 10 apart (210, 200, 190 of the tutorials) that know nothing of each other are 5 ms apart by this one.
+FAREWELL_NS = 130 * MS
+
+# How long a BACKUP lets each better peer that it was told of go first, beyond its skew: the other one's scheduling, its
+# addresses and the wire. At most so many of them, so that 254 nodes stay within a squeeze.
+STANDOFF_NS = 10 * MS
+STANDOFF_PEERS = 8
+
+# On top of the longest skew of any peer: the 80 ms that it lets better ones go first at most, scheduling and the wire.
 SUCCESSOR_MARGIN_NS = 200 * MS
 
 # How long a master goes on to speak under the identity before a change: a node may learn of it late (its API server
@@ -51,8 +60,29 @@ def own_master_down_interval_ns(config: Config) -> int:
     )
 
 
+def standoff_ns(config: Config, *masters: IPAddress | None) -> int:
+    """What a BACKUP adds to its skew: the skews of two peers may differ by less than either takes to be scheduled.
+
+    `masters` are those that give up or fall silent: nobody waits for them. Equal priorities go by address, as between
+    two masters.
+    """
+    ours = (config.priority, int(config.primary_address))
+    better = [
+        peer
+        for peer in config.peers
+        if (peer.priority, -1 if peer.address is None else int(peer.address)) > ours
+        and (peer.address is None or peer.address not in masters)
+    ]
+    return STANDOFF_NS * min(len(better), STANDOFF_PEERS)
+
+
+def farewell_interval_ns(interval_ns: int) -> int:
+    """The interval that a version 3 master says when it leaves, where `interval_ns` is the configured one."""
+    return min(interval_ns, FAREWELL_NS)
+
+
 def longest_skew_ns(*, version: int, interval_ns: int) -> int:
-    """No peer waits longer than this after priority 0, whatever its priority."""
+    """No peer's skew is longer, whatever its priority."""
     return SECOND if version == 2 else interval_ns
 
 

@@ -45,11 +45,23 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Another router that takes part, as far as we were told: `priority` is its effective one, by its last report.
+
+    `address` is the source of its advertisements, None while it is not known.
+    """
+
+    priority: int
+    address: IPAddress | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One virtual router on one link. `priority` is the effective one, 1..255, trackers already counted in.
 
     `better_peer_named`: assignments or manifest name a router whose priority is above ours; only then may a demoted v2
-    master give up by priority 0. `addresses` are those that the router holds as master, advertised or not.
+    master give up by priority 0. `peers` decide nothing but how long a BACKUP lets better ones go first; empty where
+    nobody tells of them. `addresses` are those that the router holds as master, advertised or not.
     """
 
     identity: Identity
@@ -60,6 +72,7 @@ class Config:
     preempt: bool = True
     preempt_delay_ns: int = 0
     better_peer_named: bool = False
+    peers: tuple[Peer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

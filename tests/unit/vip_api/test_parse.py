@@ -130,7 +130,10 @@ def test_the_agents_assignment():
         "priority": 254,
         "virtualRouterID": 51,
         "password": "1111",
-        "peers": [{"node": "node2", "priority": 252, "address": "10.0.0.2"}, {"node": "node3", "priority": 250}],
+        "peers": [
+            {"node": "node2", "priority": 252, "address": "10.0.0.2", "effectivePriority": 202},
+            {"node": "node3", "priority": 250},
+        ],
         "facts": [{"name": "a", "value": True}, {"name": "b", "value": False, "reason": "gone", "stale": True}],
     }
     assert parsed({"addresses": ["10.0.0.7"]}, assignment=assignment).assignment == Assignment(
@@ -138,7 +141,7 @@ def test_the_agents_assignment():
         virtual_router_id=51,
         password="1111",
         peers=(
-            Peer(node="node2", priority=252, address=IPv4Address("10.0.0.2")),
+            Peer(node="node2", priority=252, address=IPv4Address("10.0.0.2"), effective_priority=202),
             Peer(node="node3", priority=250),
         ),
         facts=(Fact(name="a", value=True), Fact(name="b", value=False, reason="gone", stale=True)),

@@ -32,13 +32,6 @@ def test_the_document_is_what_the_router_parses():
     assert (peer.node, peer.priority, str(peer.address)) == ("node2", 252, "192.168.137.12")
 
 
-def test_a_peer_that_reports_its_address_is_news_for_those_who_send_to_it_only():
-    body = assigned()
-    before = desired(body, "node1", None, None)
-    body["status"]["nodes"][1]["primaryAddress"] = "192.168.137.99"
-    assert desired(body, "node1", before, None) == before
-
-
 def test_what_changes_in_a_burst_is_looked_at_every_20_ms(tmp_path, monkeypatch):
     store = Store()
     writer = Writer(store, DesiredDirectory(tmp_path), FakeApi(), node="node1")
@@ -54,6 +47,24 @@ def test_what_changes_in_a_burst_is_looked_at_every_20_ms(tmp_path, monkeypatch)
     writer.stop()
     thread.join(timeout=10)
     assert 1 <= len(looks) <= took / PACE_S + 2
+
+
+def test_a_peer_whose_checks_are_well_is_no_news():
+    body = assigned()
+    before = desired(body, "node1", None, None)
+    body["status"]["nodes"][1]["effectivePriority"] = body["status"]["nodes"][1]["priority"]
+    assert desired(body, "node1", before, None) == before
+
+
+def test_what_checks_make_of_a_peers_priority_is_handed_on():
+    body = assigned()
+    for reported in (202, None):
+        body["status"]["nodes"][1]["effectivePriority"] = reported
+        parsed = parse_document(desired(body, "node1", None, "secret"))
+        assert isinstance(parsed, VirtualIP)
+        assert parsed.assignment is not None
+        (peer,) = parsed.assignment.peers
+        assert (peer.priority, peer.effective) == (252, reported or 252)
 
 
 def test_facts_are_handed_on():

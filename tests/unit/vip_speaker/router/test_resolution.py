@@ -1,11 +1,11 @@
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
+from vip_api import model
 from vip_api.model import (
     Assignment,
     Authentication,
-    Peer,
     Transport,
     VirtualAddress,
     VirtualIP,
@@ -13,7 +13,7 @@ from vip_api.model import (
 )
 from vip_speaker.kernel import Link, LinkAddress
 from vip_speaker.router.resolution import Resolved, Unusable, Waiting, master_down_interval_ns, resolve
-from vip_speaker.vrrp.types import MS, SECOND
+from vip_speaker.vrrp.types import MS, SECOND, Peer
 
 ETH0 = Link(
     ifindex=2,
@@ -100,13 +100,23 @@ def test_a_link_without_an_address_of_the_family_is_a_fault():
 
 
 def test_an_assignment_decides_vrid_and_priority():
-    assignment = Assignment(priority=252, virtual_router_id=77, peers=(Peer(node="a", priority=254),))
+    assignment = Assignment(priority=252, virtual_router_id=77, peers=(model.Peer(node="a", priority=254),))
     config = resolved(vip(priority=1, virtual_router_id=None, assignment=assignment)).config
     assert (config.priority, config.identity.vrid, config.better_peer_named) == (252, 77, True)
 
 
+def test_peers_stand_where_their_checks_put_them():
+    peers = (
+        model.Peer(node="a", priority=254, address=IPv4Address("192.168.137.9"), effective_priority=204),
+        model.Peer(node="b", priority=250),
+    )
+    config = resolved(vip(assignment=Assignment(priority=252, virtual_router_id=77, peers=peers))).config
+    assert config.peers == (Peer(priority=204, address=IPv4Address("192.168.137.9")), Peer(priority=250))
+    assert resolved(vip()).config.peers == ()
+
+
 def test_no_better_peer_is_named_among_worse_ones():
-    assignment = Assignment(priority=254, virtual_router_id=77, peers=(Peer(node="b", priority=252),))
+    assignment = Assignment(priority=254, virtual_router_id=77, peers=(model.Peer(node="b", priority=252),))
     assert not resolved(vip(assignment=assignment)).config.better_peer_named
 
 
@@ -135,10 +145,10 @@ def test_the_password_is_part_of_the_identity_and_cannot_be_read_from_it():
 
 
 def test_unicast_peers_that_have_not_arrived_are_waited_for():
-    peers = (Peer(node="a", priority=9), Peer(node="b", priority=8))
+    peers = (model.Peer(node="a", priority=9), model.Peer(node="b", priority=8))
     assignment = Assignment(priority=1, virtual_router_id=7, peers=peers)
     assert isinstance(resolve(vip(transport=Transport.UNICAST, assignment=assignment), FakeKernel()), Waiting)
-    known = (Peer(node="a", priority=9, address=ip_address("192.168.137.202")), peers[1])
+    known = (model.Peer(node="a", priority=9, address=ip_address("192.168.137.202")), peers[1])
     answer = resolved(
         vip(transport=Transport.UNICAST, assignment=Assignment(priority=1, virtual_router_id=7, peers=known))
     )

@@ -86,6 +86,14 @@ def test_a_contest_is_answered_slower_and_slower():
     assert gaps == pytest.approx([1, 2, 4, 8, 10, 10, 10, 10], abs=0.02)
 
 
+def test_one_that_says_that_it_is_silent_now_is_answered_at_once():
+    pacing = Pacing()
+    assert pacing.contested(SECOND) == SECOND + Pacing.FIRST_NS
+    assert pacing.contested(SECOND + 5, silent=True) == SECOND + 5
+    pacing.announced(SECOND + 5)
+    assert pacing.contested(SECOND + 10, silent=True) == 2 * SECOND + 5, "however often it says so"
+
+
 def test_after_a_minute_of_peace_it_is_answered_soon_again():
     pacing = Pacing()
     for at_s in (0, 2, 5, 10):

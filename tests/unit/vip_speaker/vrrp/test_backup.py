@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from vip_speaker.vrrp.machine import deadline
+from vip_speaker.vrrp.timing import FAREWELL_NS, STANDOFF_NS
 from vip_speaker.vrrp.types import (
     CENTISECOND,
     MS,
@@ -21,6 +22,7 @@ from vip_speaker.vrrp.types import (
     Note,
     Noted,
     OtherVersionHeard,
+    Peer,
     Recovered,
     RemoveAddresses,
     Role,
@@ -406,3 +408,49 @@ def test_a_former_identity_that_is_forgotten_is_not_heard():
     state = router.state
     assert router.hear(200, former=True) == ()
     assert router.state == state
+
+
+class TestStandOff:
+    """A BACKUP that was told of better ones lets them go first, whatever made it wait."""
+
+    PEERS = (Peer(priority=200, address=HIGHER_ADDRESS), Peer(priority=150, address=LOWER_ADDRESS))
+
+    def test_nothing_was_heard_yet(self):
+        router = backup(config_of(peers=self.PEERS))
+        assert router.backup.master_down_at_ns == router.now_ns + DOWN_NS + 2 * STANDOFF_NS
+
+    @BOTH
+    def test_the_master_falls_silent(self, version):
+        router = backup(config_of(version, peers=self.PEERS)).after(SECOND)
+        router.hear(200)
+        assert router.backup.master_down_at_ns == router.now_ns + DOWN_NS + STANDOFF_NS
+
+    @BOTH
+    def test_the_master_gives_up(self, version):
+        router = backup(config_of(version, peers=self.PEERS)).after(SECOND)
+        router.hear(200)
+        router.hear(0)
+        assert router.backup.master_down_at_ns == router.now_ns + SKEW_NS + STANDOFF_NS
+
+    def test_a_better_one_that_takes_over_meanwhile_is_the_master(self):
+        router = backup(config_of(peers=self.PEERS)).after(SECOND)
+        router.hear(200, interval_ns=CENTISECOND)
+        router.hear(0, interval_ns=CENTISECOND)
+        router.after(CENTISECOND).hear(150, LOWER_ADDRESS)
+        assert router.backup.master_down_at_ns == router.now_ns + DOWN_NS + STANDOFF_NS
+
+    def test_the_timer_follows_what_is_told_of_others(self):
+        router = backup().after(SECOND)
+        router.hear(200)
+        before_ns = router.backup.master_down_at_ns
+        router.become(peers=self.PEERS)
+        assert router.backup.master_down_at_ns == before_ns + STANDOFF_NS
+        router.become(priority=160)
+        skews_differ_ns = 60 * SECOND // 256
+        assert router.backup.master_down_at_ns == before_ns - skews_differ_ns
+        router.become(priority=100, peers=())
+        assert router.backup.master_down_at_ns == before_ns
+
+
+def test_what_a_leaver_says_is_no_interval_that_differs():
+    assert backup().hear(200, interval_ns=FAREWELL_NS) == ()

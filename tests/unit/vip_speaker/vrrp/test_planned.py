@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from vip_speaker.vrrp.machine import deadline, role
+from vip_speaker.vrrp.timing import FAREWELL_NS
 from vip_speaker.vrrp.types import (
     CENTISECOND,
     MS,
@@ -56,12 +57,20 @@ def gone(cause: Cause, source=None) -> tuple[RemoveAddresses, Transition]:
 # --- leaving ---
 
 
-def test_version_3_squeezes_first():
+def test_version_3_asks_for_a_short_skew_first():
     router = leaving(3)
-    assert router.said == [(100, CENTISECOND), (0, CENTISECOND)]
+    assert router.said == [(100, FAREWELL_NS), (0, FAREWELL_NS)]
     assert router.kinds == [SendAdvertisement, SendAdvertisement, StopAnnouncing]
     assert role(router.state) is Role.MASTER
     assert router.leaving.until_ns == router.now_ns + 1200 * MS
+
+
+@pytest.mark.parametrize(("interval_ms", "wait_ms"), [(100, 600), (10, 240), (200, 720)])
+def test_it_never_asks_for_more_than_what_is_configured(interval_ms, wait_ms):
+    """And waits for a peer that lost priority 0 alone: three of these intervals and a skew."""
+    router = leaving(3, advertisement_interval_ns=interval_ms * MS)
+    assert {interval_ns for _, interval_ns in router.said} == {min(interval_ms * MS, FAREWELL_NS)}
+    assert router.leaving.until_ns == router.now_ns + wait_ms * MS
 
 
 def test_version_2_says_priority_0():
@@ -85,7 +94,7 @@ def test_peers_may_still_wait_by_an_interval_that_was_just_shortened():
 
 def test_an_owner_leaves_likewise():
     router = leaving(3, priority=255)
-    assert router.said == [(255, CENTISECOND), (0, CENTISECOND)]
+    assert router.said == [(255, FAREWELL_NS), (0, FAREWELL_NS)]
 
 
 def test_at_once():
@@ -221,8 +230,8 @@ def test_between_versions_each_identity_gets_its_own_farewell():
     router.become(identity=V3, advertisement_interval_ns=5 * SECOND)
     router.do(Shutdown())
     assert [(sent.identity, sent.priority, sent.interval_ns) for sent in router.sent] == [
-        (V3, 100, CENTISECOND),
-        (V3, 0, CENTISECOND),
+        (V3, 100, FAREWELL_NS),
+        (V3, 0, FAREWELL_NS),
         (V2, 0, SECOND),
     ]
 
@@ -264,7 +273,7 @@ def test_version_2_offers_by_priority_0():
 
 def test_peers_that_do_not_preempt_are_offered_it_too():
     router = yielding(3)
-    assert router.said == [(100, CENTISECOND), (0, CENTISECOND)]
+    assert router.said == [(100, FAREWELL_NS), (0, FAREWELL_NS)]
 
 
 @pytest.mark.parametrize("priority", [200, 10])

@@ -8,17 +8,22 @@ from hypothesis import strategies as st
 from vip_speaker.vrrp.timing import (
     REPLY_BURST,
     REPLY_PERIOD_NS,
+    SQUEEZE_NS,
+    STANDOFF_NS,
+    STANDOFF_PEERS,
+    SUCCESSOR_MARGIN_NS,
     full_bucket,
     longest_skew_ns,
     master_down_interval_ns,
     next_grid_instant_ns,
     own_master_down_interval_ns,
     skew_time_ns,
+    standoff_ns,
     take_token,
 )
-from vip_speaker.vrrp.types import CENTISECOND, MS, SECOND, TokenBucket
+from vip_speaker.vrrp.types import CENTISECOND, MS, SECOND, Peer, TokenBucket
 
-from tests.election import config_of
+from tests.election import HIGHER_ADDRESS, LOWER_ADDRESS, OURS, config_of
 
 PRIORITIES = st.integers(1, 255)
 INTERVALS = st.integers(1, 4095).map(lambda centiseconds: centiseconds * CENTISECOND)
@@ -114,3 +119,52 @@ def test_what_was_earned_in_part_is_kept():
     bucket = TokenBucket(tokens=0, at_ns=0)
     assert take_token(bucket, REPLY_PERIOD_NS - 1) is None
     assert take_token(bucket, REPLY_PERIOD_NS + 30 * MS) == TokenBucket(tokens=0, at_ns=REPLY_PERIOD_NS)
+
+
+class TestStandOff:
+    def test_nobody_is_waited_for_who_was_not_named(self):
+        assert standoff_ns(config_of()) == 0
+
+    def test_better_ones_go_first(self):
+        peers = tuple(Peer(priority=priority) for priority in (102, 101, 99, 50))
+        assert standoff_ns(config_of(priority=100, peers=peers)) == 2 * STANDOFF_NS
+
+    def test_the_master_that_goes_is_not_one_of_them(self):
+        peers = (Peer(priority=200, address=HIGHER_ADDRESS), Peer(priority=150, address=LOWER_ADDRESS))
+        config = config_of(peers=peers)
+        assert standoff_ns(config, HIGHER_ADDRESS) == STANDOFF_NS
+        assert standoff_ns(config, LOWER_ADDRESS, HIGHER_ADDRESS) == 0
+
+    def test_one_whose_address_is_not_known_counts_whoever_goes(self):
+        assert standoff_ns(config_of(peers=(Peer(priority=200),)), HIGHER_ADDRESS, None) == STANDOFF_NS
+
+    @pytest.mark.parametrize(
+        ("address", "waits"), [(HIGHER_ADDRESS, STANDOFF_NS), (LOWER_ADDRESS, 0), (OURS, 0), (None, 0)]
+    )
+    def test_equal_priorities_go_by_address(self, address, waits):
+        assert standoff_ns(config_of(peers=(Peer(priority=100, address=address),))) == waits
+
+    def test_however_many_there_are_it_stays_within_a_squeeze_and_a_leavers_patience(self):
+        config = config_of(priority=1, peers=tuple(Peer(priority=priority) for priority in range(2, 255)))
+        assert standoff_ns(config) == STANDOFF_PEERS * STANDOFF_NS
+        assert 4 * CENTISECOND + standoff_ns(config) <= SQUEEZE_NS
+        assert standoff_ns(config) < SUCCESSOR_MARGIN_NS
+
+    @given(st.lists(st.integers(1, 254), min_size=2, max_size=STANDOFF_PEERS + 1, unique=True), st.data())
+    def test_routers_that_know_of_each_other_take_turns_by_priority(self, priorities, data):
+        """Whoever gives up: the others' stand-offs are 0, 1, 2 … times its unit, best first."""
+        addresses = {priority: OURS + priority for priority in priorities}
+        leaver = data.draw(st.sampled_from(priorities))
+        waits = {
+            mine: standoff_ns(
+                config_of(
+                    priority=mine,
+                    primary_address=addresses[mine],
+                    peers=tuple(Peer(priority=one, address=addresses[one]) for one in priorities if one != mine),
+                ),
+                addresses[leaver],
+            )
+            for mine in priorities
+            if mine != leaver
+        }
+        assert [waits[one] for one in sorted(waits, reverse=True)] == [n * STANDOFF_NS for n in range(len(waits))]
