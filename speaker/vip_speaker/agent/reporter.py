@@ -15,7 +15,16 @@ from typing import Any, Protocol
 
 from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import is_assigned, own_entry
-from vip_speaker.agent.report import entry, field_manager, is_news, is_rewording, mastership, silent, written
+from vip_speaker.agent.report import (
+    entry,
+    field_manager,
+    is_misnamed,
+    is_news,
+    is_rewording,
+    mastership,
+    silent,
+    written,
+)
 from vip_speaker.agent.store import Store
 from vip_speaker.statefile import Look, NoStateDirectoryError, StateDirectory, VirtualIPState, timestamp
 
@@ -170,12 +179,11 @@ class Reporter:
         if wanted is None:
             return None
         mine = mastership(self._node, wanted)
-        # only where nobody is named: two nodes that both believe to be MASTER must not overwrite each other for ever
-        unnamed = any(key not in (body.get("status") or {}) for key in mine)
-        if not unnamed and not is_news(wanted, written(own), self._given):
+        misnamed = is_misnamed(mine, body.get("status") or {})
+        if not misnamed and not is_news(wanted, written(own), self._given):
             return None
         recently = self._clock() < self._written_at.get(name, float("-inf")) + REWORDING_S
-        if not unnamed and recently and state is not None and is_rewording(wanted, written(own), state):
+        if not misnamed and recently and state is not None and is_rewording(wanted, written(own), state):
             self._put_off.add(name)
             return None
         return {**mine, "nodes": [{"node": self._node, **wanted}]}
