@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vip_operator.plan import Plan, World, plan
-from vip_operator.plan.changes import ApplyDaemonSet, ApplyStatus, ClearEntry, DeletePod, Event
+from vip_operator.plan.changes import ApplyDaemonSet, ApplyStatus, Change, ClearEntry, DeletePod, Event
 from vip_operator.plan.world import (
     OPERATOR_ENTRY_FIELDS,
     OPERATOR_MANAGER,
@@ -115,23 +115,30 @@ class FakeCluster:
         """Plan and carry out once; at most `limit` changes: the operator is killed then."""
         planned = self.plan()
         for change in planned.changes[:limit]:
-            match change:
-                case ApplyStatus():
-                    self._apply_status(change)
-                case ClearEntry():
-                    self._speaker_applies(change.vip, change.node, None)
-                case ApplyDaemonSet():
-                    owner = change.manifest["metadata"]["ownerReferences"][0]["uid"]
-                    annotations = change.manifest["metadata"]["annotations"]
-                    self.daemon_set = DaemonSet(
-                        name=change.manifest["metadata"]["name"],
-                        owner_uid=owner,
-                        template_hash=annotations[TEMPLATE_HASH_ANNOTATION],
-                    )
-                case DeletePod():
-                    assert self.pods.pop(change.node).uid == change.uid
-                    self.deleted_pods.append(change.node)
+            self.carry_out(change)
         return planned
+
+    def carry_out(self, change: Change) -> None:
+        """What the API server makes of one write, whenever it arrives: nothing where the object is another by now."""
+        match change:
+            case ApplyStatus():
+                if change.vip in self.vips and self.vips[change.vip]["metadata"]["uid"] == change.uid:
+                    self._apply_status(change)
+            case ClearEntry():
+                if change.vip in self.vips:
+                    self._speaker_applies(change.vip, change.node, None)
+            case ApplyDaemonSet():
+                owner = change.manifest["metadata"]["ownerReferences"][0]["uid"]
+                annotations = change.manifest["metadata"]["annotations"]
+                self.daemon_set = DaemonSet(
+                    name=change.manifest["metadata"]["name"],
+                    owner_uid=owner,
+                    template_hash=annotations[TEMPLATE_HASH_ANNOTATION],
+                )
+            case DeletePod():
+                if change.node in self.pods and self.pods[change.node].uid == change.uid:
+                    del self.pods[change.node]
+                    self.deleted_pods.append(change.node)
 
     def settle(self) -> None:
         """Until a plan has no changes; the plan of what a plan led to must have none at once."""

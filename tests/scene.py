@@ -41,8 +41,6 @@ DOUBLES = {"kube-vrrp": 10, "keepalived": 40, "frr": 60}
 DOUBLES_BESIDE_FRR = 40
 #: What a busy machine may add to a deadline, in milliseconds. Goals are measured by benchmarks, not here.
 BUSY_MS = 400
-#: Two hosts' events reach the judge one after the other: a gap as short as this is none.
-READING_ORDER_MS = 20
 
 
 @dataclass

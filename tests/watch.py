@@ -1,16 +1,21 @@
 """Who holds a virtual address, over time, as the kernels of all hosts report it, and who answers for it on the wire.
 
 `Holders` listens to the rtnetlink events of every host: an address is held while it is on a link that is up and
-has its carrier (FRR keeps its addresses on a macvlan without carrier while BACKUP). A planned move overlaps on
-purpose for some milliseconds, the leaver silent; that nobody can see it is for `Asker` to prove: it asks for the
-address again and again, as a client with an empty cache does, and records who answers.
+has its carrier (FRR keeps its addresses on a macvlan without carrier while BACKUP). The kernel puts the events of all
+hosts into one queue, so their order is that in which they happened, however late they are read: a moment without a
+holder was one. A time is that of reading, and on a busy machine late.
+
+A planned move overlaps on purpose for some milliseconds, the leaver silent; that nobody can see it is for `Asker` to
+prove: it asks for the address again and again, as a client with an empty cache does, and records who answers.
 """
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -19,10 +24,13 @@ from ipaddress import ip_address
 from types import TracebackType
 from typing import Self
 
-from tests.netns import Host
+from tests.netns import Host, inside_new
 
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, RTM_GETLINK, RTM_GETADDR = 16, 17, 20, 21, 18, 22
-NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
+RTM_NEWNSID, NETNSA_NSID, NETNSA_FD = 88, 1, 3
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+SOL_NETLINK, NETLINK_LISTEN_ALL_NSID = 270, 8
 RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
 IFA_ADDRESS, IFA_LOCAL = 1, 2
@@ -48,7 +56,12 @@ class Holders:
         self._stop = threading.Event()
 
     def __enter__(self) -> Self:
-        self._sockets = {self._open(host): host.name for host in self.hosts}
+        # open while we watch, so that a host which is removed meanwhile still says so
+        self._namespaces = [os.open(host.path, os.O_RDONLY | os.O_CLOEXEC) for host in self.hosts]
+        self._queue = self._open_queue()
+        for host in self.hosts:
+            self._dump(host)
+        self._record()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
@@ -58,35 +71,54 @@ class Holders:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        for one in self._sockets:
-            one.close()
+        self._queue.close()
+        for namespace in self._namespaces:
+            os.close(namespace)
 
-    def _open(self, host: Host) -> socket.socket:
+    def _open_queue(self) -> socket.socket:
+        """In a namespace of its own, which knows every host's by the host's number here."""
+        with inside_new():
+            queue, requests = (
+                socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) for _ in range(2)
+            )
+        with requests:
+            for number, namespace in enumerate(self._namespaces):
+                attributes = struct.pack("=HHiHHI", 8, NETNSA_NSID, number, 8, NETNSA_FD, namespace)
+                requests.send(struct.pack("=IHHII4x", 36, RTM_NEWNSID, NLM_F_REQUEST | NLM_F_ACK, 1, 0) + attributes)
+                _, kind, error = struct.unpack_from("=IH10xi", requests.recv(1 << 12))
+                assert (kind, error) == (NLMSG_ERROR, 0), f"refused for {self.hosts[number].name}: {error}"
+        queue.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        queue.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
+        queue.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
+        return queue
+
+    def _dump(self, host: Host) -> None:
+        """Take in what there is."""
         with host.entered():
             opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        opened.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
-        for kind in (RTM_GETLINK, RTM_GETADDR):
-            opened.send(struct.pack("=IHHII16x", 32, kind, NLM_F_REQUEST | NLM_F_DUMP, 1, 0))
-            while not self._read(opened, host.name):
-                pass
-        return opened
+        with opened:
+            for kind in (RTM_GETLINK, RTM_GETADDR):
+                opened.send(struct.pack("=IHHII16x", 32, kind, NLM_F_REQUEST | NLM_F_DUMP, 1, 0))
+                while NLMSG_DONE not in self._take_all(opened.recv(1 << 17), host.name):
+                    pass
 
     def _watch(self) -> None:
         while not self._stop.is_set():
-            for ready in select.select(list(self._sockets), [], [], 0.05)[0]:
-                self._read(ready, self._sockets[ready])
+            if select.select([self._queue], [], [], 0.05)[0]:
+                data, origin, _, _ = self._queue.recvmsg(1 << 17, socket.CMSG_SPACE(4))
+                if origin:  # an event of the queue's own namespace has none
+                    self._take_all(data, self.hosts[int.from_bytes(origin[0][2], sys.byteorder)].name)
+                    self._record()
 
-    def _read(self, source: socket.socket, host: str) -> bool:
-        """Take one datagram in; True when it ended a dump."""
-        data, done = source.recv(1 << 17), False
+    def _take_all(self, data: bytes, host: str) -> set[int]:
+        """Take one datagram in; the kinds of its messages."""
+        kinds = set()
         while len(data) >= 16:
             length, kind = struct.unpack_from("=IH", data)
-            done = done or kind == 3
+            kinds.add(kind)
             self._take(kind, data[16:length], host)
             data = data[(length + 3) & ~3 :]
-        self._record()
-        return done
+        return kinds
 
     def _take(self, kind: int, body: bytes, host: str) -> None:
         if kind in (RTM_NEWLINK, RTM_DELLINK):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPException
 from typing import Any
 
 from kubernetes import client
+from kubernetes.utils.keepalive import tcp_keepalive_socket_options
 from urllib3.exceptions import HTTPError
 
 from vip_operator.plan.world import OPERATOR_MANAGER
@@ -20,6 +23,11 @@ RESOURCE = f"/apis/{GROUP_VERSION}/{PLURAL}"
 APPLY = "application/apply-patch+yaml"
 TIMEOUTS_S = (5.0, 30.0)
 """To connect, and to read an answer."""
+WRITE_S = 1.5
+"""After this a write under the lease is given up, by us and, from its arrival on, by the API server: both together
+are no more than what is left of the lease when it begins (docs/decisions/late-writes.md)."""
+RESET_WHEN_CLOSED = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+"""What was given up and not sent yet is thrown away, instead of sent when the network is back."""
 
 WATCH_S = 300
 """After this the server ends a watch."""
@@ -39,6 +47,7 @@ class Api:
 
     def __init__(self, configuration: client.Configuration, *, namespace: str) -> None:
         configuration.retries = False
+        configuration.socket_options = [*tcp_keepalive_socket_options(), RESET_WHEN_CLOSED]
         self.namespace = namespace
         self._client = client.ApiClient(configuration)
 
@@ -84,12 +93,12 @@ class Api:
 
     def _apply(self, path: str, body: Mapping[str, Any], manager: str) -> dict[str, Any]:
         query = {"fieldManager": manager, "force": "true"}
-        return self.request("PATCH", path, query=query, body=body, content_type=APPLY)
+        return self.write("PATCH", path, query=query, body=body, content_type=APPLY)
 
     def delete_pod(self, name: str, uid: str) -> None:
         """Delete exactly this pod, with its own grace period."""
         path = f"/api/v1/namespaces/{self.namespace}/pods/{name}"
-        self.request("DELETE", path, body={"preconditions": {"uid": uid}})
+        self.write("DELETE", path, body={"preconditions": {"uid": uid}})
 
     def create_event(self, vip: Mapping[str, Any], *, kind: str, reason: str, message: str, at: str) -> None:
         """An Event about a VirtualIP."""
@@ -166,6 +175,13 @@ class Api:
             raise
         return any(r.get("name") == PLURAL for r in answer.get("resources") or ())
 
+    def write(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """As `request`, for what must not be carried out later: done within 2 WRITE_S, or never."""
+        bounded = {**(query or {}), "timeout": f"{WRITE_S * 1000:.0f}ms"}
+        return self.request(method, path, query=bounded, timeouts=WRITE_S, **options)
+
     def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """One call with JSON both ways, `options` as for `_call`; the generated methods turn every answer into objects
         and back.
@@ -182,7 +198,7 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: Any = None,
         content_type: str = "application/json",
-        timeouts: tuple[float, float] = TIMEOUTS_S,
+        timeouts: tuple[float, float] | float = TIMEOUTS_S,
     ) -> Any:
         with _named():
             response = self._client.call_api(

@@ -44,21 +44,22 @@ class Lease:
         self._renewed_at: float | None = None
         self._used_at = 0.0
         self._foreign: tuple[object, float] | None = None
+        self._missed = False  # somebody else wrote, and `take` has not said so yet: an answer may have been lost
         self.is_incumbent = False
 
     def take(self) -> Hold:
         """Have the right to write for at least the next few seconds, or not. ApiException."""
-        now = self._clock()
-        self._used_at = now
-        if self._renewed_at is not None and now - self._renewed_at < RENEW_AFTER_S:
+        self._used_at = self._clock()
+        if self._renewed_at is not None and self._used_at - self._renewed_at < RENEW_AFTER_S:
             return Hold.MINE
         try:
-            hold = self._renew(now)
+            hold = self._renew()
         except ApiException as error:
             if error.status != CONFLICT:
                 raise
             hold = Hold.REFUSED  # another operator was faster
-        self._renewed_at = None if hold is Hold.REFUSED else now
+        if hold is Hold.REFUSED:
+            self._renewed_at = None
         self.is_incumbent = hold is not Hold.REFUSED
         return hold
 
@@ -91,26 +92,35 @@ class Lease:
         except Exception:
             logger.debug("the lease was not given back", exc_info=True)
 
-    def _renew(self, now: float) -> Hold:
+    def _renew(self) -> Hold:
         try:
             lease = self._api.request("GET", f"{self._path}/{self._name}")
         except ApiException as error:
             if error.status != NOT_FOUND:
                 raise
             body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self._name}}
-            self._api.request("POST", self._path, body=self._held(body))
-            return Hold.TAKEN_OVER
-        if not self._is_free(lease.get("spec") or {}, now):
+            self._missed = True
+            return self._write("POST", self._path, body)
+        if not self._is_free(lease.get("spec") or {}):
             return Hold.REFUSED
-        last = (lease["metadata"].get("annotations") or {}).get(LAST_WRITER)
-        self._api.request("PUT", f"{self._path}/{self._name}", body=self._held(lease))
-        return Hold.MINE if last == self._holder else Hold.TAKEN_OVER
+        self._missed |= (lease["metadata"].get("annotations") or {}).get(LAST_WRITER) != self._holder
+        return self._write("PUT", f"{self._path}/{self._name}", lease)
 
-    def _is_free(self, spec: dict[str, Any], now: float) -> bool:
+    def _write(self, method: str, path: str, lease: dict[str, Any]) -> Hold:
+        """It counts from before the write: nobody can have seen it earlier. A slow answer leaves too little of it."""
+        began = self._clock()
+        self._api.write(method, path, body=self._held(lease))
+        if self._clock() - began >= RENEW_AFTER_S:
+            return Hold.REFUSED
+        self._renewed_at = began
+        hold, self._missed = Hold.TAKEN_OVER if self._missed else Hold.MINE, False
+        return hold
+
+    def _is_free(self, spec: dict[str, Any]) -> bool:
         holder = spec.get("holderIdentity")
         if not holder or holder == self._holder:
             return True
-        seen = (holder, spec.get("renewTime"))
+        now, seen = self._clock(), (holder, spec.get("renewTime"))
         if self._foreign is None or self._foreign[0] != seen:
             self._foreign = seen, now
         return now - self._foreign[1] >= float(spec.get("leaseDurationSeconds", DURATION_S))

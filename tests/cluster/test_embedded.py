@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.embedded import Cluster, cgroups, remove_abandoned
 from tests.cluster.embedded.command import CommandFailedError, run, succeeds
-from tests.cluster.embedded.node import Node
+from tests.cluster.embedded.node import Node, pod_range
 from tests.netns import wait_for
 
 pytestmark = pytest.mark.cluster
@@ -180,6 +180,30 @@ def test_a_node_that_lost_power_is_noticed_and_comes_back_with_its_pods(cluster)
     cluster.kubectl("delete", "deployment", "stay", "--wait=false")
 
 
+def test_a_node_is_added_and_removed_while_the_cluster_runs(cluster):
+    before = {node.name for node in cluster.nodes}
+    node = cluster.add_node()
+    try:
+        assert {n["metadata"]["name"] for n in cluster.get("nodes")["items"]} == before | {node.name}
+        cluster.apply(deployment("far", nodeName=node.name), service("far"))
+        cluster.kubectl("rollout", "status", "deployment/far", "--timeout=240s")
+        url = f"http://{pods(cluster, 'app=far')[0]['status']['podIP']}:8080/"
+        for other in cluster.nodes:
+            wait_for(lambda other=other: fetch(other, url), what=f"{other.name} reaches a pod there", timeout=30)
+        assert "serving" in cluster.kubectl("logs", "deployment/far")
+        assert cgroups.exists(node.cgroup)
+    finally:
+        cluster.kubectl("delete", "deployment,service", "far", "--ignore-not-found", "--wait=false")
+        cluster.remove_node(node.name)
+    assert {n["metadata"]["name"] for n in cluster.get("nodes")["items"]} == before
+    assert not cgroups.exists(node.cgroup)
+    assert not [each for values in traces().values() for each in values if node.netns in each or node.cgroup in each]
+    assert node.name not in run("ip", "-n", cluster.lan.netns, "-o", "link")
+    for netns in cluster.lan.namespaces():
+        assert pod_range(node.index) not in run("ip", "-n", netns, "route", "show")
+    assert not node.machine.folder.exists()
+
+
 FOLDERS_OF_KUBERNETES = (
     "/var/lib/kubelet", "/var/lib/cni", "/var/lib/containerd", "/run/containerd", "/var/log/pods",
     "/var/log/containers", "/opt/containerd", "/run/xtables.lock",
@@ -234,7 +258,8 @@ def test_nothing_is_left_of_a_cluster_whose_owner_was_killed():
     name = f"test-{secrets.token_hex(3)}"
     before = traces()
     script = (
-        f"from tests.cluster.embedded import Cluster; Cluster({name!r}, nodes=1).up(); print('up', flush=True); input()"
+        f"from tests.cluster.embedded import Cluster; Cluster({name!r}, nodes=1).up().add_node(); "
+        "print('up', flush=True); input()"
     )
     repository = Path(__file__).resolve().parents[2]
     with subprocess.Popen(
@@ -246,6 +271,7 @@ def test_nothing_is_left_of_a_cluster_whose_owner_was_killed():
         owner.kill()
     cluster = Cluster(name)
     assert cluster.exists
+    assert [node.name for node in cluster.nodes] == ["node1", "node2"]
     assert left_of(name, cluster.folder, before)
     remove_abandoned()
     assert not cluster.folder.exists()

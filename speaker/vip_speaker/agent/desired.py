@@ -78,6 +78,12 @@ def with_stale_facts(document: Document) -> Document:
     return {**document, "assignment": {**document["assignment"], "facts": marked}}
 
 
+def is_of(document: Document, body: Document) -> bool:
+    """Whether the document is of this very VirtualIP, and not of one of the same name that was there before it."""
+    metadata = document.get("metadata")
+    return isinstance(metadata, Mapping) and metadata.get("uid") == body["metadata"].get("uid")
+
+
 def secret_reference(body: Document) -> tuple[str, str] | None:
     """Name and key of the Secret that holds the password, if the document names one."""
     reference = ((body.get("spec") or {}).get("authentication") or {}).get("passwordSecretRef")

@@ -64,6 +64,14 @@ def mastership(node: str, report: Mapping[str, Any]) -> dict[str, Any]:
     return {"master": node, "masterPriority": report.get("effectivePriority", 0)}
 
 
+def is_misnamed(mine: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Whether a node that is MASTER has to say so although its entry is there: nobody is named, or the operator names
+    this one beside the priority of another. Two that both believe to be MASTER must not overwrite each other for ever.
+    """
+    unnamed = any(key not in status for key in mine)
+    return unnamed or (status.get("master") == mine.get("master") and any(status[key] != mine[key] for key in mine))
+
+
 def is_news(wanted: Mapping[str, Any], known: Mapping[str, Any], given: frozenset[int]) -> bool:
     """Whether `wanted` is worth a write where the API server has `known`.
 

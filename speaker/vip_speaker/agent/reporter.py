@@ -16,7 +16,16 @@ from typing import Any, Protocol
 from vip_speaker.agent import listening
 from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import is_assigned, is_unicast, own_entry
-from vip_speaker.agent.report import entry, field_manager, is_news, is_rewording, mastership, silent, written
+from vip_speaker.agent.report import (
+    entry,
+    field_manager,
+    is_misnamed,
+    is_news,
+    is_rewording,
+    mastership,
+    silent,
+    written,
+)
 from vip_speaker.agent.store import Store
 from vip_speaker.statedirectory import Look, NoStateDirectoryError, StateDirectory
 from vip_speaker.statefile import VirtualIPState, timestamp
@@ -189,12 +198,16 @@ class Reporter:
         if also_for := (written(own).get("link") or {}).get("alsoFor") if "link" in wanted else None:
             wanted["link"] = listening.with_others(wanted["link"], also_for)
         mine = mastership(self._node, wanted)
-        # only where nobody is named: two nodes that both believe to be MASTER must not overwrite each other for ever
-        unnamed = any(key not in (body.get("status") or {}) for key in mine)
-        if not unnamed and not is_news(wanted, written(own), self._given):
+        misnamed = is_misnamed(mine, body.get("status") or {})
+        if not misnamed and not is_news(wanted, written(own), self._given):
             return None
         again_at = self._written_at.get(name, float("-inf")) + REWORDING_S
-        if not unnamed and self._clock() < again_at and state is not None and is_rewording(wanted, written(own), state):
+        if (
+            not misnamed
+            and self._clock() < again_at
+            and state is not None
+            and is_rewording(wanted, written(own), state)
+        ):
             self._put_off[name] = again_at
             return None
         return {**mine, "nodes": [{"node": self._node, **wanted}]}

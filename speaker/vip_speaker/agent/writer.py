@@ -16,6 +16,7 @@ from vip_speaker.agent.desired import (
     is_accepted,
     is_assigned,
     is_deleted,
+    is_of,
     is_whole,
     password_of,
     secret_reference,
@@ -153,7 +154,8 @@ class Writer:
             self._settle_deleted(name, former)
             return
         self._deleted_at.pop(name, None)
-        known = None if former is None or is_deleted(former) else former
+        # of another VirtualIP of that name: its deletion went unnoticed, and it is a deletion
+        known = former if former is not None and not is_deleted(former) and is_of(former, body) else None
         wanted = desired(body, self._node, known, self._password(body, known))
         if wanted is None and former is not None:
             self._directory.remove(name)

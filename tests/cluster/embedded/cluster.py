@@ -65,7 +65,9 @@ class Cluster:
         self.folder = CLUSTERS / name
         self._record = self.folder / "cluster.json"
         owner = None if outlives else _process_mark(os.getpid())
-        record: dict[str, Any] = {"nodes": nodes, "subnet": subnet, "port": 0, "owner": owner}
+        record: dict[str, Any] = {
+            "nodes": list(range(nodes)), "archives": [], "subnet": subnet, "port": 0, "owner": owner,
+        }  # fmt: skip
         if self._record.exists():
             record = json.loads(self._record.read_text())
         self._settings = record
@@ -74,7 +76,7 @@ class Cluster:
         self.kubeconfig = self.folder / "kubeconfig"
         self.binaries = CACHE / "bin"
         self._started = time.monotonic()
-        self.nodes: Sequence[Node] = [self._new_node(index) for index in range(record["nodes"])]
+        self.nodes: Sequence[Node] = [self._new_node(index) for index in record["nodes"]]
         self._control = self._machine("control-plane")
 
     # -- start and end
@@ -87,21 +89,21 @@ class Cluster:
         self._started = time.monotonic()
         self.folder.mkdir(parents=True)
         self._settings["port"] = free_port()
-        self._record.write_text(json.dumps(self._settings))
+        self._keep(archives=[*map(str, (tools, *archives))])
         try:
-            self._start([tools, *archives])
+            self._start()
         except BaseException:
             self._say("could not start; removing what there is (logs are kept until the next try)")
             self.down(keep_logs=True)
             raise
         return self
 
-    def _start(self, archives: Sequence[Path]) -> None:
+    def _start(self) -> None:
         self.lan.up()
         self.lan.plug_in("client", CLIENT)
         self.lan.plug_in("control-plane", CONTROL_PLANE)
         for node in self.nodes:
-            run("ip", "-n", self._control.netns, "route", "add", pod_range(node.index), "via", node.address)
+            self._route(self._control.netns, node)
         authority = Authority(self._control.folder / "pki")
         control = ControlPlane(
             self._control, authority, address=self.lan.address(CONTROL_PLANE), port=self._settings["port"]
@@ -121,7 +123,7 @@ class Cluster:
             node.boot(self._routes(node), images=store.result())
 
         with ThreadPoolExecutor(max_workers=4) as pool:
-            store = pool.submit(containerd.store, archives, self._machine("images"))
+            store = pool.submit(self._images)
             booted = [pool.submit(boot, node, store) for node in self.nodes]
             control.start_api()
             self._say("the API server is ready")
@@ -271,8 +273,40 @@ class Cluster:
         booted.boot(self._routes(booted))
         booted.start()
 
+    def add_node(self) -> Node:
+        """Plug another node in, with every image that the others were given, and wait until it is Ready."""
+        index = next(i for i in range(MAX_NODES) if i not in self._settings["nodes"])
+        node = self._new_node(index)
+        self._keep(nodes=[*self._settings["nodes"], index])
+        self.nodes = [*self.nodes, node]
+        try:
+            control = self._control_plane()
+            node.configure(control.authority, server=control.server)
+            node.boot(self._routes(node), images=self._images())
+            for netns in self._neighbours(node):
+                self._route(netns, node)
+            node.start()
+            self.wait_ready(node.name)
+        except BaseException:
+            self.remove_node(node.name)
+            raise
+        return node
+
+    def remove_node(self, name: str) -> None:
+        """Cut a node's power for good and delete its Node object; to drain it before is the caller's part."""
+        node = self.node(name)
+        node.shut_down()
+        self.kubectl("delete", "node", name, "--ignore-not-found")
+        for netns in self._neighbours(node):
+            run("ip", "-n", netns, "route", "flush", "exact", pod_range(node.index))
+        shutil.rmtree(node.machine.folder, ignore_errors=True)
+        self.nodes = [other for other in self.nodes if other is not node]
+        self._keep(nodes=[other.index for other in self.nodes])
+
     def load_image(self, archive: Path) -> None:
-        """Import a docker-archive on every node that is on."""
+        """Import a docker-archive on every node that is on, and on those that are added."""
+        if str(archive) not in self._settings["archives"]:
+            self._keep(archives=[*self._settings["archives"], str(archive)])
         with ThreadPoolExecutor(max_workers=4) as pool:
             list(pool.map(lambda node: node.load_image(archive), (node for node in self.nodes if node.machine.pid)))
 
@@ -297,6 +331,25 @@ class Cluster:
         return ControlPlane(
             self._control, authority, address=self.lan.address(CONTROL_PLANE), port=self._settings["port"]
         )
+
+    def _keep(self, **settings: Any) -> None:
+        """Write the record, with these of its settings new."""
+        self._settings.update(settings)
+        self._record.write_text(json.dumps(self._settings))
+
+    def _images(self) -> Path:
+        """What a new node's containerd begins with."""
+        return containerd.store([*map(Path, self._settings["archives"])], self._machine("images"))
+
+    def _neighbours(self, node: Node) -> list[str]:
+        """The namespaces of the control plane and of every other node that is on."""
+        others = (other.machine for other in self.nodes if other is not node)
+        return [machine.netns for machine in (self._control, *others) if machine.pid]
+
+    @staticmethod
+    def _route(netns: str, node: Node) -> None:
+        """The way to a node's pods."""
+        run("ip", "-n", netns, "route", "add", pod_range(node.index), "via", node.address)
 
     def _routes(self, node: Node) -> dict[str, str]:
         return {pod_range(other.index): other.address for other in self.nodes if other is not node}

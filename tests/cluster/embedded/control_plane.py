@@ -38,7 +38,7 @@ class ControlPlane:
         self.machine = machine
         self.address = address
         self.port = port
-        self._authority = authority
+        self.authority = authority
 
     @property
     def server(self) -> str:
@@ -51,15 +51,15 @@ class ControlPlane:
 
     def prepare(self) -> None:
         """Write certificates and configuration."""
-        pki = self._authority.folder
+        pki = self.authority.folder
         service = ipaddress.ip_network(SERVICE_RANGE)[1]
         names = ("DNS:kubernetes", "DNS:kubernetes.default", "DNS:kubernetes.default.svc", "DNS:localhost",
                  "IP:127.0.0.1", f"IP:{self.address}", f"IP:{service}")  # fmt: skip
-        self._authority.issue("apiserver", user="kube-apiserver", names=names)
-        self._authority.issue("apiserver-kubelet", user="kube-apiserver-kubelet", group="system:masters")
+        self.authority.issue("apiserver", user="kube-apiserver", names=names)
+        self.authority.issue("apiserver-kubelet", user="kube-apiserver-kubelet", group="system:masters")
         run("openssl", "genrsa", "-out", str(pki / "service-accounts.key"), "2048")
         for component in ("kube-controller-manager", "kube-scheduler"):
-            self._authority.kubeconfig(pki / f"{component}.kubeconfig", server=self.server, user=f"system:{component}")
+            self.authority.kubeconfig(pki / f"{component}.kubeconfig", server=self.server, user=f"system:{component}")
         (self.machine.folder / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))
 
     def start_api(self) -> None:
@@ -130,7 +130,7 @@ class ControlPlane:
         for name in ("etcd", "kube-apiserver"):
             if not self.machine.running(name):
                 raise RuntimeError(f"{name} ended:\n{self.machine.log(name)[-3000:]}")
-        context = ssl.create_default_context(cafile=str(self._authority.certificate))
+        context = ssl.create_default_context(cafile=str(self.authority.certificate))
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=2, context=context)
         try:
             connection.request("GET", "/readyz")

@@ -19,8 +19,8 @@ def holders(product: Installation, address: str) -> Holders:
 
 
 def moves(held: Holders) -> list[frozenset[str]]:
-    """Who held the address, one after the other; it begins with nobody, before the nodes were asked."""
-    return [change.holders for change in held.changes][1:]
+    """Who held the address, one after the other."""
+    return [change.holders for change in held.changes]
 
 
 def serve_first(product: Installation, name: str, address: str, **spec: Any) -> str:
@@ -55,3 +55,9 @@ def writer(event: Mapping[str, Any]) -> str:
 def priorities(status: Mapping[str, Any]) -> dict[str, int]:
     """The given priorities by node."""
     return {e["node"]: e["priority"] for e in status.get("nodes", ()) if "priority" in e}
+
+
+def field_managers(product: Installation, name: str) -> list[str]:
+    """Who owns something of a VirtualIP, by the API server's book."""
+    body = product.cluster.get("vip", name, "--show-managed-fields")
+    return [str(manager["manager"]) for manager in body["metadata"]["managedFields"]]

@@ -41,8 +41,8 @@ def holders(product):
 
 
 def moves(held):
-    """Who held the address, one after the other; it begins with nobody, before the nodes were asked."""
-    return [change.holders for change in held.changes][1:]
+    """Who held the address, one after the other."""
+    return [change.holders for change in held.changes]
 
 
 def test_the_master_s_speaker_pod_is_deleted_and_its_successor_takes_over_and_hands_back(product):

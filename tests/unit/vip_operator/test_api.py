@@ -2,10 +2,11 @@
 
 import socket
 import threading
+import time
 
 import pytest
 from kubernetes import client
-from vip_operator.api import Api, ApiException
+from vip_operator.api import WRITE_S, Api, ApiException
 from vip_operator.store import VIPS
 
 
@@ -61,3 +62,46 @@ def test_nobody_there_is_an_api_exception():
         port = listening.getsockname()[1]
     with pytest.raises(ApiException):
         Api(client.Configuration(host=f"http://127.0.0.1:{port}"), namespace="kube-vrrp").cluster_uid()
+
+
+def test_a_write_is_given_up_by_both_sides_and_what_was_not_sent_is_thrown_away():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        configuration = client.Configuration(host=f"http://127.0.0.1:{listening.getsockname()[1]}")
+        api = Api(configuration, namespace="kube-vrrp")
+        raised = []
+
+        def write():
+            began = time.monotonic()
+            with pytest.raises(ApiException):
+                api.apply_status("web", "uid", {"nodes": []})
+            raised.append(time.monotonic() - began)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        connection, _ = listening.accept()
+        with connection:
+            connection.settimeout(10)
+            head = connection.recv(65536).split(b"\r\n")[0].decode()
+            thread.join(timeout=10)
+            with pytest.raises(ConnectionResetError):
+                while connection.recv(65536):
+                    pass
+    assert f"timeout={WRITE_S * 1000:.0f}ms" in head
+    assert WRITE_S <= raised[0] < WRITE_S + 2
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda api: api.apply_status("web", "uid", {}),
+        lambda api: api.clear_entry("web", "manager"),
+        lambda api: api.apply_daemon_set({"metadata": {"name": "speaker"}}),
+        lambda api: api.delete_pod("speaker", "uid"),
+    ],
+)
+def test_every_write_under_the_lease_is_bounded(write, monkeypatch):
+    api, calls = Api(client.Configuration(), namespace="kube-vrrp"), []
+    monkeypatch.setattr(api, "write", lambda method, path, **_: calls.append(method) or {})
+    monkeypatch.setattr(api, "request", lambda *_, **__: pytest.fail("without a bound"))
+    write(api)
+    assert len(calls) == 1

@@ -3,7 +3,8 @@
 import copy
 
 import pytest
-from vip_operator.api import ApiException
+from vip_operator.api import WRITE_S, ApiException
+from vip_operator.executor import TURN_S
 from vip_operator.lease import DURATION_S, GIVE_BACK_AFTER_S, RENEW_AFTER_S, Hold, Lease
 from vip_operator.loop import Loop
 from vip_operator.plan import Plan
@@ -36,6 +37,18 @@ class FakeLeases:
         self.lease = copy.deepcopy(body)
         self.lease["metadata"]["resourceVersion"] = str(self.writes)
         return self.lease
+
+    def write(self, method, path, *, body):
+        self.on_write()
+        answer = self.request(method, path, body=body)
+        self.on_answer()
+        return answer
+
+    def on_write(self):
+        pass
+
+    def on_answer(self):
+        pass
 
 
 @pytest.fixture
@@ -139,6 +152,65 @@ def test_a_race_is_lost_without_an_error(bench):
     bench.api.request = raced
     assert b.take() is Hold.REFUSED
     assert a.take() is Hold.MINE
+
+
+def test_whose_answer_was_lost_is_told_of_the_other_writer_all_the_same(bench):
+    """The API server has the lease as ours, so by it nobody else wrote; but what was planned is from before that."""
+    a, b = bench.lease("a"), bench.lease("b")
+    for one in (a, b):
+        one.take()
+        one.give_back()
+
+    def lost():
+        raise ApiException(status=0)
+
+    bench.api.on_answer = lost
+    with pytest.raises(ApiException):
+        a.take()
+    bench.api.on_answer = lambda: None
+    assert bench.api.lease["spec"]["holderIdentity"] == "a"
+    assert a.take() is Hold.TAKEN_OVER
+    assert a.take() is Hold.MINE
+
+
+def test_an_answer_that_took_too_long_gives_no_right_to_write(bench):
+    """Its time counts from before it was asked for: another one may have it by the time that the answer is here."""
+    a, b = bench.lease("a"), bench.lease("b")
+
+    def slow():
+        assert b.take() is Hold.REFUSED
+        bench.now += DURATION_S
+
+    bench.api.on_answer = slow
+    assert a.take() is Hold.REFUSED
+    bench.api.on_answer = lambda: None
+    assert b.take() is Hold.TAKEN_OVER
+    assert a.take() is Hold.REFUSED
+
+
+def test_another_s_time_counts_from_after_the_look_at_it(bench):
+    """It may have renewed at any moment before the answer."""
+    a, b = bench.lease("a"), bench.lease("b")
+    a.take()
+    request = bench.api.request
+
+    def slow(method, path, **options):
+        answer = request(method, path, **options)
+        bench.now += 2
+        return answer
+
+    bench.api.request = slow
+    assert b.take() is Hold.REFUSED
+    bench.api.request = request
+    bench.now += DURATION_S - 0.1
+    assert b.take() is Hold.REFUSED
+    bench.now += 0.1
+    assert b.take() is Hold.TAKEN_OVER
+
+
+def test_a_write_that_begins_last_ends_before_the_lease():
+    """Renewed so long ago, begun so late in its turn, given up by us, then by an API server that had it just before."""
+    assert RENEW_AFTER_S + TURN_S + 2 * WRITE_S <= DURATION_S
 
 
 def test_an_outage_is_the_callers_to_retry_and_giving_back_never_fails(bench):

@@ -121,6 +121,21 @@ def test_two_masters_do_not_overwrite_each_other_for_ever(tmp_path):
     assert written["master"] == "node1", "nobody is named"
 
 
+def test_the_priority_beside_a_master_that_the_operator_names_is_that_master_s(tmp_path):
+    """In a split brain the operator may name one node where the other wrote last, and it writes no priority."""
+    bench = Bench(tmp_path, assigned())
+    bench.report(state("MASTER", effectivePriority=250))
+    status = bench.api.objects[0]["status"]
+    status["master"], status["masterPriority"] = "node2", 252
+    bench.refresh()
+    assert bench.report(state("MASTER", effectivePriority=250)) == []
+    status["master"] = "node1"
+    bench.refresh()
+    (written,) = bench.report(state("MASTER", effectivePriority=250))
+    assert (written["master"], written["masterPriority"]) == ("node1", 250)
+    assert bench.report(state("MASTER", effectivePriority=250)) == []
+
+
 def test_an_agent_that_starts_anew_writes_nothing_that_is_there(tmp_path):
     bench = Bench(tmp_path, assigned(**entry(state())))
     assert bench.report(state()) == []

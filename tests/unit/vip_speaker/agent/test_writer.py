@@ -195,6 +195,24 @@ def test_a_vip_that_is_made_anew_at_once_is_not_deleted(tmp_path):
     assert not parsed.deleted
 
 
+@pytest.mark.parametrize("anew", [vip(), assigned(vrid=None)])
+def test_a_vip_that_was_made_anew_while_nobody_watched_is_not_the_one_before(tmp_path, anew):
+    """The list shows another object of that name: what the router has was deleted, whether or not an operator has seen
+    the new one.
+    """
+    bench = Bench(tmp_path, assigned())
+    bench.synchronise()
+    anew = anew | {"metadata": anew["metadata"] | {"uid": "another"}, "spec": {"addresses": ["192.168.137.9"]}}
+    bench.store.replace([anew])
+    document = bench.synchronise().get("web")
+    if "status" not in anew:
+        assert document is None
+    else:
+        assert document is not None
+        assert document["spec"] == anew["spec"]
+        assert "virtualRouterID" not in document["assignment"]
+
+
 def test_nothing_is_written_twice(tmp_path):
     bench = Bench(tmp_path, assigned())
     bench.synchronise()
@@ -298,6 +316,11 @@ def test_an_agent_that_starts_in_an_outage_keeps_the_password(tmp_path):
 def test_a_vip_that_is_made_anew_gets_no_password_of_a_former_time(tmp_path):
     bench = Bench(tmp_path, authenticated(name="vrrp", key="password"))
     bench.api.secrets = {("vrrp", "password"): "hunter2"}
+    bench.synchronise()
+    anew = authenticated(name="vrrp", key="password")
+    anew["metadata"]["uid"] = "another"
+    unseen = Bench(tmp_path, anew)
+    assert "password" not in unseen.synchronise()["web"]["assignment"]
     bench.synchronise()
     bench.store.clear()
     bench.synchronise()
