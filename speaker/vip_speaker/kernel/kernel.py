@@ -153,18 +153,19 @@ class Kernel:
         Addresses that we hold already are renewed. One that is on the link but not ours is refused (EEXIST),
         whatever its prefix.
         """
-        wanted, failures = [], []
+        wanted, messages, failures = [], [], []
         for one in assigned:
-            if one.key not in self._ledger and self._picture.is_foreign(one):
+            if one.key in self._ledger.held:
+                message = requests_for.renewal(one, lifetime_s)
+            elif self._picture.is_foreign(one):
                 failures.append(_failure("is on the link already, not ours", one, errno.EEXIST))
+                continue
             else:
-                wanted.append(one)
+                message = requests_for.addition(one, lifetime_s)
+            wanted.append(one)
+            messages.append(message)
         self._virtual_macs.put_up({one.ifindex for one in wanted})
         self._keep_secondaries(wanted)
-        messages = [
-            requests_for.renewal(one, lifetime_s) if one.key in self._ledger else requests_for.addition(one, lifetime_s)
-            for one in wanted
-        ]
         refusals = {one.index: one for one in self._requests.send(messages)}
         now_ns = time.monotonic_ns()
         for index, one in enumerate(wanted):
@@ -191,7 +192,7 @@ class Kernel:
         now_ns = time.monotonic_ns()
         renewals = []
         for one in assigned:
-            held = self._ledger.get(one.key)
+            held = self._ledger.held.get(one.key)
             if held is None:
                 failures.append(_failure("is not held", one, errno.EADDRNOTAVAIL))
             elif held.ran_out(now_ns):
@@ -289,7 +290,7 @@ class Kernel:
             one = result.assigned
             if result.error is None:
                 self._ledger.renewed(one, result.lifetime_s, result.at_ns)
-            elif one.key in self._ledger:
+            elif one.key in self._ledger.held:
                 failures.append(Failure(assigned=one, error=result.error))
         return failures
 

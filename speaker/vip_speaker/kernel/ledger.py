@@ -39,52 +39,43 @@ class Held:
 
 
 class Ledger:
-    """The addresses that we put on links and did not take away, whether or not they are still there."""
+    """The addresses that we put on links and did not take away, whether or not they are still there.
+
+    `held` has them by key, for others to read.
+    """
 
     def __init__(self) -> None:
-        self._held: dict[Key, Held] = {}
-        self._ips: frozenset[IPAddress] | None = frozenset()  # the addresses of `_held`; None: to be collected anew
+        self.held: dict[Key, Held] = {}
+        self._ips: frozenset[IPAddress] | None = frozenset()  # the addresses of `held`; None: to be collected anew
         self._removals: Counter[Key] = Counter()  # events that our own removals will cause
-
-    def __contains__(self, key: Key) -> bool:
-        return key in self._held
-
-    def get(self, key: Key) -> Held | None:
-        """The entry of an address; None when we do not hold it."""
-        return self._held.get(key)
-
-    @property
-    def all(self) -> Collection[Held]:
-        """Every entry."""
-        return self._held.values()
 
     @property
     def ips(self) -> frozenset[IPAddress]:
         """The addresses held, on whichever link."""
         if self._ips is None:
-            self._ips = frozenset(held.assigned.ip for held in self._held.values())
+            self._ips = frozenset(held.assigned.ip for held in self.held.values())
         return self._ips
 
     @property
     def ifindexes(self) -> set[int]:
         """The links that carry something of ours."""
-        return {key[0] for key in self._held}
+        return {key[0] for key in self.held}
 
     def put(self, assigned: Assigned, lifetime_s: int | None, now_ns: int) -> None:
         """The kernel accepted the address for `lifetime_s` seconds from `now_ns` on (None: for ever)."""
-        self._held[assigned.key] = Held(assigned=assigned, lifetime_s=lifetime_s, renewed_at_ns=now_ns)
+        self.held[assigned.key] = Held(assigned=assigned, lifetime_s=lifetime_s, renewed_at_ns=now_ns)
         self._ips = None
 
     def renewed(self, assigned: Assigned, lifetime_s: int | None, at_ns: int) -> None:
         """The kernel accepted a renewal sent at `at_ns`; one that was put anew since keeps its later instant."""
-        held = self._held.get(assigned.key)
+        held = self.held.get(assigned.key)
         if held is not None:
             held.renewed_at_ns = max(held.renewed_at_ns, at_ns)
             held.lifetime_s = lifetime_s
 
     def drop(self, key: Key, *, to_be_told: bool) -> None:
         """We took the address off, held or not. `to_be_told`: it was there, so an event about it is on its way."""
-        if self._held.pop(key, None) is not None:
+        if self.held.pop(key, None) is not None:
             self._ips = None
         if to_be_told:
             self._removals[key] += 1
@@ -108,8 +99,8 @@ class Ledger:
 
     def forget_links(self, ifindexes: Collection[int]) -> None:
         """These links are gone, and with them what was on them; no event of an address there is to be expected."""
-        for key in [key for key in self._held if key[0] in ifindexes]:
-            del self._held[key]
+        for key in [key for key in self.held if key[0] in ifindexes]:
+            del self.held[key]
             self._ips = None
         for key in [key for key in self._removals if key[0] in ifindexes]:
             del self._removals[key]

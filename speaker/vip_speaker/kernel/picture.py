@@ -46,8 +46,9 @@ class Picture:
 
     def removed(self, assigned: Assigned, *, was_there: bool) -> None:
         """The kernel took the address off, or had nothing to take off."""
-        self.ledger.drop(assigned.key, to_be_told=was_there)
-        self.links.drop_address(assigned.key)
+        key = assigned.key
+        self.ledger.drop(key, to_be_told=was_there)
+        self.links.drop_address(key)
 
     def link_removed(self, ifindex: int) -> LinkChanged | None:
         """The link is gone, with what was on it; None when it was not known."""
@@ -63,7 +64,7 @@ class Picture:
         return (
             there is not None
             and there.prefix_length != assigned.prefix_length  # else the kernel itself knows better than this picture
-            and key_of(link.ifindex, there.ip, there.prefix_length) not in self.ledger
+            and key_of(link.ifindex, there.ip, there.prefix_length) not in self.ledger.held
         )
 
     # --- what the kernel tells
@@ -88,7 +89,7 @@ class Picture:
         """The addresses that we hold and that are on no link any more."""
         return [
             _changed(held.assigned.ifindex, held.assigned, held, present=False, now_ns=now_ns)
-            for held in self.ledger.all
+            for held in self.ledger.held.values()
             if not self.links.has_address(held.assigned.key)
         ]
 
@@ -97,7 +98,7 @@ class Picture:
         if (
             key is not None
             and present
-            and (self.links.has_address(key) if key in self.ledger else self.ledger.awaits_removal(key))
+            and (self.links.has_address(key) if key in self.ledger.held else self.ledger.awaits_removal(key))
         ):
             return None  # we put or renewed it, or did so before a removal whose event is still to come
         if key is not None and not present and self.ledger.removal_told(key):
@@ -109,7 +110,7 @@ class Picture:
         key = key_of(ifindex, address.ip, address.prefix_length)
         if not (self.links.put_address(ifindex, address) if present else self.links.drop_address(key)):
             return None
-        return _changed(ifindex, address, self.ledger.get(key), present=present, now_ns=now_ns)
+        return _changed(ifindex, address, self.ledger.held.get(key), present=present, now_ns=now_ns)
 
 
 def _changed(

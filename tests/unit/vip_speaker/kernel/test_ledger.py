@@ -27,21 +27,21 @@ def _ledger() -> Ledger:
 
 
 def test_what_is_put_is_held_until_it_is_dropped(ledger: Ledger) -> None:
-    assert A.key in ledger
+    assert A.key in ledger.held
     assert ledger.ips == {A.ip, B.ip}
     assert ledger.ifindexes == {7, 8}
     ledger.drop(A.key, to_be_told=True)
-    assert A.key not in ledger
+    assert A.key not in ledger.held
     assert ledger.ips == {A.ip, B.ip}  # the same address on another link is another one
     ledger.drop(ELSEWHERE.key, to_be_told=True)
     assert ledger.ips == {B.ip}
     assert ledger.ifindexes == {7}
-    assert [held.assigned for held in ledger.all] == [B]
+    assert [held.assigned for held in ledger.held.values()] == [B]
     assert ledger.ips is ledger.ips  # asked for at every look at a link, so collected once
 
 
 def test_a_lifetime_runs_from_the_last_renewal(ledger: Ledger) -> None:
-    held = ledger.get(A.key)
+    held = ledger.held.get(A.key)
     assert held is not None
     assert held.until_ns is not None
     assert 13.8 * S < held.until_ns < 13.98 * S  # before the kernel's rounding can have taken it
@@ -55,7 +55,7 @@ def test_a_lifetime_runs_from_the_last_renewal(ledger: Ledger) -> None:
 
 def test_a_renewal_told_late_does_not_shorten_what_was_put_since(ledger: Ledger) -> None:
     ledger.renewed(A, 4, 9 * S)
-    held = ledger.get(A.key)
+    held = ledger.held.get(A.key)
     assert held is not None
     assert held.renewed_at_ns == 10 * S
 
@@ -63,12 +63,12 @@ def test_a_renewal_told_late_does_not_shorten_what_was_put_since(ledger: Ledger)
 def test_a_renewal_brings_back_nothing(ledger: Ledger) -> None:
     ledger.drop(A.key, to_be_told=True)
     ledger.renewed(A, 4, 11 * S)
-    assert ledger.get(A.key) is None
+    assert ledger.held.get(A.key) is None
 
 
 def test_what_is_held_for_ever_never_runs_out(ledger: Ledger) -> None:
     ledger.put(A, None, 10 * S)
-    held = ledger.get(A.key)
+    held = ledger.held.get(A.key)
     assert held is not None
     assert held.until_ns is None
     assert not held.ran_out(10**6 * S)
@@ -96,13 +96,13 @@ def test_lost_events_are_not_waited_for(ledger: Ledger) -> None:
     assert ledger.awaits_removal(A.key)
     ledger.removals_missed()
     assert not ledger.awaits_removal(A.key)
-    assert B.key in ledger
+    assert B.key in ledger.held
 
 
 def test_a_link_takes_what_was_on_it_along(ledger: Ledger) -> None:
     ledger.drop(B.key, to_be_told=True)
     ledger.forget_links([7])
-    assert A.key not in ledger
+    assert A.key not in ledger.held
     assert not ledger.awaits_removal(B.key)
     assert ledger.ips == {ELSEWHERE.ip}
     assert ledger.ifindexes == {8}

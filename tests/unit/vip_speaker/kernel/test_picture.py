@@ -125,11 +125,11 @@ def test_links_come_change_and_go(picture: Picture, vip: Assigned) -> None:
     assert event.after is not None
     assert event.after.up
     assert told(picture, link_told(7, gone=True, family=7)) is None  # a port that left its bridge
-    assert vip.key in picture.ledger
+    assert vip.key in picture.ledger.held
     event = told(picture, link_told(7, gone=True))
     assert isinstance(event, LinkChanged)
     assert event.after is None
-    assert vip.key not in picture.ledger
+    assert vip.key not in picture.ledger.held
     assert told(picture, link_told(7, gone=True)) is None
 
 
@@ -148,8 +148,8 @@ def test_full_lists_replace_the_picture_and_keep_what_is_ours(picture: Picture) 
         picture.added(one, 4, NOW)
     picture.removed(removed, was_there=True)
     picture.start_over([ETH0], [(7, LinkAddress(ip=here.ip, prefix_length=32))])
-    assert here.key in picture.ledger
-    assert elsewhere.key not in picture.ledger  # its link is gone, and so is it
+    assert here.key in picture.ledger.held
+    assert elsewhere.key not in picture.ledger.held  # its link is gone, and so is it
     assert list(picture.lost(NOW)) == [changed(gone, present=False, own=True)]
     # the event of the removal was lost: the next one is somebody else's
     assert told(picture, address_told(removed)) == changed(removed, present=True)
