@@ -69,8 +69,9 @@ class Several:
             time.sleep(0.2)
             began = time.time()
             self._begin(what, leaver)
-            wait_for(lambda: any(self.peers[one].host.has(VIP) for one in stay), what="a successor", timeout=20)
-            time.sleep(0.4)
+            time.sleep(0.4)  # nobody looks on meanwhile: looking takes processor time
+            wait_for(lambda: any(self.peers[one].host.has(VIP) for one in stay), what="a successor", poll=0.1)
+            time.sleep(0.2)
         move = judged(
             self.capture.adverts(since=began),
             {self.addresses[name]: name for name in stay},
@@ -83,10 +84,11 @@ class Several:
 
     def _settled(self) -> None:
         """The best is master, all others listen, the tail of a hand-over is over; then at no particular phase."""
-        best, *others = self.peers.values()
-        wait_for(lambda: best.host.has(VIP), what="the best is master", timeout=60)
+        best, *others = self.peers
+        began = time.time()
+        wait_for(lambda: self.capture.adverts(since=began, source=self.addresses[best]), what="it is back", poll=0.1)
         for one in others:
-            wait_for(lambda one=one: not one.host.has(VIP), what="the others are not", timeout=30)
+            wait_for(lambda one=one: not self.peers[one].host.has(VIP), what="the others are not master", poll=0.1)
         time.sleep(1.3 + random.random() * self.interval_ms / 1000)  # and what flaps is damped for a second
 
     def _begin(self, what: str, name: str) -> None:
