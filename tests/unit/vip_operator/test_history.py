@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from vip_operator.api import ApiException
 from vip_operator.loop import Loop
-from vip_operator.store import KINDS, NODES, VIPS, Store
+from vip_operator.store import KINDS, NODES, VIPS, SetBackError, Store
 
 from tests.netns import wait_for
 
@@ -56,9 +56,11 @@ class Made:
     def run(self):
         thread = threading.Thread(target=self.loop.run)
         thread.start()
-        yield
-        self.loop.stop()
-        thread.join(timeout=10)
+        try:
+            yield
+        finally:
+            self.loop.stop()
+            thread.join(timeout=10)
         assert not thread.is_alive()
 
 
@@ -91,6 +93,21 @@ def test_a_present_version_below_what_was_seen_is_noticed_without_a_list(made, m
         made.api.at = 5
         made.loop.poke()
         wait_for(lambda: made.asked, what="new watches are asked for")
+
+
+def test_an_answer_to_a_write_that_is_of_an_earlier_version_is_followed_by_lists_before_the_next_plan(
+    made, monkeypatch
+):
+    def write(cluster_uid):
+        if not made.asked:
+            raise SetBackError("web has version 9, 11 was there before")
+        return made._plan(cluster_uid)
+
+    monkeypatch.setattr(made.loop, "_once", write)
+    with made.run():
+        assert made.planned.wait(timeout=20)
+    assert made.api.lists == [*KINDS, *KINDS]
+    assert len(made.asked) == 1
 
 
 def test_when_the_watches_have_ended_everything_is_listed_before_the_next_plan(made):
