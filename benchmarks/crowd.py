@@ -183,12 +183,11 @@ class Moved:
 
 def powerless(installation: Installation, *, api_down: bool) -> tuple[list[Moved], float]:
     """Cut the power of the node that is master of most; every VIP that it had, and the load before."""
-    cluster = installation.cluster
+    cluster, load = installation.cluster, calm()
     vips = cluster.get("vip")["items"]
     masters = [vip["status"]["master"] for vip in vips]
     lost = max(sorted(set(masters)), key=masters.count)
     say(f"{lost} is master of {masters.count(lost)} of {len(vips)}")
-    load = calm()
     if api_down:
         cluster.stop_api()
     try:

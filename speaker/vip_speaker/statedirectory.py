@@ -15,7 +15,7 @@ import os
 import stat
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ class StateDirectory:
 
     def write(self, state: VirtualIPState) -> None:
         """Replace the document of a VIP. OSError if the directory cannot be written."""
-        self._replace(file_name(state.name), asdict(state))
+        self._replace(file_name(state.name), _fields(state))
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Replace the counters, `metrics.json`."""
@@ -186,9 +186,14 @@ class StateDirectory:
 
     def _replace(self, name: str, document: Mapping[str, Any]) -> None:
         """The agent is another user: readable by all."""
-        text = json.dumps(document, separators=(",", ":")).encode()
+        text = json.dumps(document, separators=(",", ":"), default=_fields).encode()
         with self._opened() as directory:
             replace_file(directory, name, text, temporary=name + ".new", mode=0o644)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """One level of `asdict`, which copies everything: 2.8 ms for a link with 200 routers."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def file_name(name: str) -> str:

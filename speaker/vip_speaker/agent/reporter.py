@@ -46,6 +46,8 @@ ELECTION_S = 4.0
 """A router that begins as BACKUP has found a master before that, or is it (three intervals of 1 s): what it begins as
 is not worth a write of its own.
 """
+GATHER_S = 0.5
+"""Whom a link's VIPs hear is not said again sooner for those that came since: they may be hundreds, one by one."""
 AT_ONCE = 4
 """Patches under way at a time: all VIPs of a node may change in the same instant."""
 BATCH = 4 * AT_ONCE
@@ -93,6 +95,7 @@ class Reporter:
         self._seen: Look | None = None
         self._settled: dict[str, tuple[object, object, float]] = {}
         self._put_off: dict[str, float] = {}
+        self._heard_at: dict[object, float] = {}
         self._waiting: dict[str, tuple[Mapping[str, Any], VirtualIPState]] = {}
         self._given = frozenset[int]()
         self._stopping_until: float | None = None
@@ -164,7 +167,8 @@ class Reporter:
                 settled[name] = body, state, self._put_off.get(name, float("inf"))
         self._settled, self._waiting = settled, waiting
         for name, report in listening.reports(waiting, bodies.values(), self._node).items():
-            due[name] = {"nodes": [{"node": self._node, **report}]}
+            if now >= self._heard_at.get(report.get("interface"), float("-inf")) + GATHER_S:
+                due[name] = {"nodes": [{"node": self._node, **report}]}
         return due
 
     def _waits(self, body: Mapping[str, Any], state: VirtualIPState) -> bool:
@@ -251,6 +255,9 @@ class Reporter:
             self._failed(name, str(error))
         else:
             self._written_at[name] = self._clock()
+            self._heard_at.update(
+                (own.get("interface"), self._clock()) for own in status.get("nodes", ()) if "link" in own
+            )
             self._store.put(answer, instead_of=body)
             if self._took(answer, status):
                 self._failures.pop(name, None)

@@ -31,6 +31,7 @@ from vip_speaker.router.conflicts import Claim, find_conflicts
 from vip_speaker.router.documents import Documents
 from vip_speaker.router.instance import Instance
 from vip_speaker.router.loop import Loop
+from vip_speaker.router.manifests import Manifest
 from vip_speaker.router.outlet import Outlet
 from vip_speaker.router.passwords import Passwords
 from vip_speaker.router.resolution import Resolution, Resolved, Unusable, Waiting, resolve
@@ -81,6 +82,8 @@ class Daemon:
         self._health = Health(around, self._health_changed)
         self._moved: dict[str, None] = {}
         self._conflicts_now: dict[str, str] = {}
+        self._snapshot = self._documents.snapshot  # as of the last refresh, with what each document came to
+        self._resolutions: dict[str, Resolution] = {}
         self._decoder = Decoder()
         self._links: dict[int, ActiveLink] = {}
         self._unicast: dict[int, UnicastSocket] = {}
@@ -171,7 +174,7 @@ class Daemon:
         self._documents.look_within(0)
 
     def _documents_read(self, changed: bool) -> None:
-        if changed or self._passwords_in_files:
+        if self._passwords_in_files or (changed and not self._refresh_changed()):
             self.refresh()
 
     @property
@@ -184,7 +187,7 @@ class Daemon:
         if self._stopping:
             return
         known = self._documents.snapshot.manifests
-        manifests = {name: one for name, one in known.items() if one.vip is None or not one.vip.deleted}
+        manifests = _without_deleted(known)
         for name in sorted(self.instances.keys() - manifests.keys()):
             # deleted everywhere: there is no successor to wait for, as there may be for a document that is only gone
             self.instances[name].release(at_once=name in known)
@@ -195,6 +198,7 @@ class Daemon:
         for name, vip in vips.items():
             resolutions[name] = self._resolve(vip, health[name])
             self.loop.breathe()
+        self._snapshot, self._resolutions = self._documents.snapshot, resolutions
         self._conflicts_now = self._conflicts(resolutions)
         for name, vip in vips.items():
             self._apply(vip, resolutions[name], health[name])
@@ -202,6 +206,32 @@ class Daemon:
         self._close_unused_links()
         self._cleanup.set_intervals(self.instances.values())
         self._outlet.documents(manifests, self._passwords.problems, self._documents.snapshot.problems)
+
+    def _refresh_changed(self) -> bool:
+        """The same where nothing but a few documents changed, which concern no other VIP: looking at hundreds for each
+        of hundreds that arrive one by one would take seconds. False where that is not so.
+        """
+        now, before = self._documents.snapshot, self._snapshot
+        changed = {name: one.vip for name, one in now.manifests.items() if before.manifests.get(name) is not one}
+        vips = {name: vip for name, vip in changed.items() if vip is not None and not vip.deleted}
+        if self._stopping or vips.keys() != changed.keys() or before.manifests.keys() - now.manifests.keys():
+            return self._stopping
+        manifests = _without_deleted(now.manifests)
+        self._health.documents({name: one.vip for name, one in manifests.items() if one.vip is not None})
+        health = {name: self._health.assess(vip) for name, vip in vips.items()}
+        resolutions = self._resolutions | {name: self._resolve(vip, health[name]) for name, vip in vips.items()}
+        conflicts = self._conflicts(resolutions)
+        others = (conflicts.keys() | self._conflicts_now.keys()) - vips.keys()
+        if any(conflicts.get(name) != self._conflicts_now.get(name) for name in others):
+            return False
+        self._snapshot, self._resolutions, self._conflicts_now = now, resolutions, conflicts
+        for name, vip in vips.items():
+            self._apply(vip, resolutions[name], health[name])
+            self.loop.breathe()
+        self._close_unused_links()
+        self._cleanup.set_intervals(self.instances.values())
+        self._outlet.documents(manifests, self._passwords.problems, now.problems)
+        return True
 
     def _apply(self, vip: VirtualIP, resolution: Resolution, health: Assessment) -> None:
         instance = self.instances.get(vip.name)
@@ -299,6 +329,10 @@ class Daemon:
         if failure.error.code == errno.EADDRNOTAVAIL:
             for instance in tuple(self.instances.values()):
                 instance.address_lost(failure.assigned.ip, failure.assigned.ifindex, expired=False)
+
+
+def _without_deleted(manifests: Mapping[str, Manifest]) -> dict[str, Manifest]:
+    return {name: one for name, one in manifests.items() if one.vip is None or not one.vip.deleted}
 
 
 def _link_fault(link: Link | None, name: str) -> str | None:

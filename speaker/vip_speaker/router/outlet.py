@@ -84,6 +84,7 @@ class Outlet:
         FAULT with that as the reason. `common` is wrong with the directory, and so may concern any VIP.
         """
         everywhere = tuple(common[:_MAX_COMMON_PROBLEMS])
+        problems, bad = self._problems, self._bad
         self._problems = {
             name: manifest.problems + ((more[name],) if name in more else ()) + everywhere
             for name, manifest in manifests.items()
@@ -95,7 +96,9 @@ class Outlet:
             for name, manifest in manifests.items()
             if manifest.vip is None
         }
-        self._all_stale()
+        self._stale |= {n for n in problems.keys() | self._problems.keys() if problems.get(n) != self._problems.get(n)}
+        self._stale |= {n for n in bad.keys() | self._bad.keys() if bad.get(n) != self._bad.get(n)}
+        self._loop.others.set(self._flush, self._loop.now_ns())
 
     def flush(self) -> None:
         """Write at once what is stale; before the process ends."""

@@ -385,9 +385,12 @@ def test_whom_many_heard_that_wait_is_written_once(tmp_path):
 def test_those_that_come_later_or_are_on_another_link_are_not_spoken_for(tmp_path):
     bench = Bench(tmp_path, assigned("a", vrid=None), assigned("b", vrid=None), assigned("c", vrid=None))
     assert also_for(bench.report(waiting("a"), waiting("b"), waiting("c", interface="eth1"))) == [["uid-b"], []]
-    bench.api.objects.append(assigned("d", vrid=None))
+    bench.api.objects += [assigned("d", vrid=None), assigned("e", vrid=None)]
     bench.refresh()
-    assert also_for(bench.report(waiting("a"), waiting("b"), waiting("c", interface="eth1"), waiting("d"))) == [[]]
+    states = [waiting("a"), waiting("b"), waiting("c", interface="eth1"), waiting("d"), waiting("e")]
+    assert bench.report(*states) == [], "there may be more in a moment"
+    bench.now += 0.5
+    assert also_for(bench.report(*states)) == [["uid-e"]]
     assert [name for name, _ in bench.api.applied] == ["d"]
 
 
@@ -395,6 +398,7 @@ def test_when_the_one_that_spoke_for_others_goes_on_another_does(tmp_path):
     bench = Bench(tmp_path, assigned("a", vrid=None), assigned("b", vrid=None), assigned("c", vrid=None))
     bench.report(*(waiting(name) for name in "abc"))
     bench.report(state("MASTER", name="a"), waiting("b"), waiting("c"))
+    bench.now += 0.5
     bench.report(state("MASTER", name="a"), waiting("b"), waiting("c"))
     assert [(name, also_for([status])) for name, status in bench.api.applied] == [("b", [["uid-c"]])]
 
