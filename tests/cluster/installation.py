@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -23,8 +24,9 @@ SPEAKERS = "app.kubernetes.io/component=speaker"
 class Installation:
     """Waits are generous: they are for conditions, not for figures."""
 
-    def __init__(self, cluster: Cluster, images: dict[str, builder.Image]) -> None:
+    def __init__(self, cluster: Cluster, images: dict[str, builder.Image], chart: Path = CHART) -> None:
         self.cluster = cluster
+        self._chart = chart
         self._values: tuple[str, ...] | None = None  # what is installed, as far as this process knows
         self._images: list[str] = []
         for target, image in images.items():
@@ -47,11 +49,16 @@ class Installation:
     def install(self, *values: str) -> str:
         self._values = None
         told = self.cluster.helm(
-            "upgrade", "--install", "kube-vrrp", str(CHART), "--namespace", NAMESPACE, "--create-namespace",
+            "upgrade", "--install", "kube-vrrp", str(self._chart), "--namespace", NAMESPACE, "--create-namespace",
             "--reset-values", "--wait", "--timeout", "3m", *self._images, *values,
         )  # fmt: skip
         self._values = values
         return told
+
+    def rollback(self) -> str:
+        """Back to what was installed before, as a user in trouble does it."""
+        self._values = None
+        return self.cluster.helm("rollback", "kube-vrrp", "--namespace", NAMESPACE, "--wait", "--timeout", "3m")
 
     def wait_for_speakers(self) -> None:
         """Until every node has a ready speaker of the template that is installed."""

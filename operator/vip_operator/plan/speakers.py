@@ -76,7 +76,7 @@ def rollout(world: World) -> Rollout:
     if not waiting:
         return Rollout()
     renewed = [p for p in world.pods if p.template_hash == wanted and not p.deleting]
-    blocked = {p.node: why for p in renewed if (why := _not_back(p, world))}
+    blocked = {p.node: _why(p, lacks) for p in renewed if (lacks := _not_back(p, world))}
     blocked.update({p.node: "its old pod is terminating" for p in outdated if p.deleting and not _is_lost(p, world)})
     blocked.update(dict.fromkeys(_bare_nodes(world), "its new pod has not been created"))
     if blocked:
@@ -103,12 +103,17 @@ def _bare_nodes(world: World) -> list[str]:
     )
 
 
+def _why(pod: SpeakerPod, lacks: str) -> str:
+    """A container that ends again and again makes its pod ready and not ready in turn: then that is what is said."""
+    return f"its new pod {pod.name} is not well: {pod.trouble}" if pod.trouble else lacks
+
+
 def _not_back(pod: SpeakerPod, world: World) -> str | None:
     """Why a renewed pod's node is not yet what its predecessor was."""
     if _is_lost(pod, world):
         return None
     if not pod.ready:
-        return f"its new pod {pod.name} is not ready" + (f": {pod.trouble}" if pod.trouble else "")
+        return f"its new pod {pod.name} is not ready"
     for vip in world.vips:
         entry = vip.entries.get(pod.node)
         if entry is None or entry.priority is None or vip.virtual_router_id is None or _is_released(vip, entry):

@@ -92,7 +92,7 @@ class Node:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeakerPod:
     """A pod of the speaker DaemonSet, also one that found no room on its node. `trouble` is what keeps it from
-    being ready, where Kubernetes says so.
+    running, or did, where Kubernetes says so.
     """
 
     name: str
@@ -141,18 +141,16 @@ def _trouble(status: Mapping[str, Any]) -> str:
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return f"{condition.get('reason')}: {condition.get('message')}"
-    for container in status.get("containerStatuses") or ():
+    containers = status.get("containerStatuses") or ()
+    for container in containers:
         state, last = _mapping(container.get("state")), _mapping(container.get("lastState"))
-        ended = _mapping(state.get("terminated") or last.get("terminated"))
-        waits = str(_mapping(state.get("waiting")).get("reason", ""))
-        if container.get("ready"):
-            continue
-        if ended:
+        if ended := _mapping(state.get("terminated") or last.get("terminated")):
             why = f" ({ended['reason']})" if ended.get("reason") not in (None, "Error") else ""
-            return f"its container {container.get('name')} ends with status {ended.get('exitCode')}{why}"
-        if waits == "ErrImagePull":
-            waits = "ImagePullBackOff"  # the kubelet says the one while it tries, the other between
-        if waits:
+            return f"its container {container.get('name')} ended with status {ended.get('exitCode')}{why}"
+    for container in containers:
+        if waits := _mapping(_mapping(container.get("state")).get("waiting")).get("reason"):
+            # the kubelet says the one while it tries, the other between
+            waits = "ImagePullBackOff" if waits == "ErrImagePull" else waits
             return f"its container {container.get('name')} waits: {waits}, image {container.get('image')}"
     return ""
 

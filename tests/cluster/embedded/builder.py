@@ -43,11 +43,19 @@ class Image:
     size_over_base: int
 
 
-def build_all() -> dict[str, Image]:
-    """Both images by target; built only where their sources have changed."""
+def build_all(source: Path = REPOSITORY, *, variant: str = "") -> dict[str, Image]:
+    """Both images by target; built only where their sources have changed. See `build` for a changed copy."""
+    return {target: build(target, source, variant=variant) for target in TARGETS}
+
+
+def build(target: str, source: Path = REPOSITORY, *, variant: str = "") -> Image:
+    """The image of one target. `source` may be a changed copy of the checkout, which `variant` then names: of each
+    variant the last one built is kept.
+    """
+    assert bool(variant) == (source != REPOSITORY)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with locked("images"):
-        return {target: _build(target) for target in TARGETS}
+        return _build(target, source, f"{variant}-{target}" if variant else target)
 
 
 def build_again(target: str) -> Image:
@@ -59,39 +67,39 @@ def build_again(target: str) -> Image:
         if not archive.exists():
             for old in FOLDER.glob(f"again-{target}-*.tar"):
                 old.unlink()
-            _make(target, reference, archive, "--build-arg=REVISION=again")
+            _make(target, REPOSITORY, reference, archive, "--build-arg=REVISION=again")
     return dataclasses.replace(first, reference=reference, archive=archive)
 
 
-def _build(target: str) -> Image:
+def _build(target: str, source: Path, name: str) -> Image:
     digest = hashlib.sha256()
-    for path in _source_files(target):
-        digest.update(f"{path.relative_to(REPOSITORY)}\0{path.stat().st_mode & 0o111}\0".encode())
+    for path in _source_files(target, source):
+        digest.update(f"{path.relative_to(source)}\0{path.stat().st_mode & 0o111}\0".encode())
         digest.update(path.read_bytes())
     tag = digest.hexdigest()[:12]
-    archive = FOLDER / f"{target}-{tag}.tar"
+    archive = FOLDER / f"{name}-{tag}.tar"
     reference = f"localhost/kube-vrrp/{target}:{tag}"
     facts = archive.with_suffix(".json")
     if not facts.exists():
         _ensure_base()
         started = time.monotonic()
         say(f"building the image of the {target}")
-        _make(target, reference, archive)
+        _make(target, source, reference, archive)
         size = _size_over_base(archive)
         facts.write_text(json.dumps({"size_over_base": size}))
-        for old in [*FOLDER.glob(f"{target}-*.tar"), *FOLDER.glob(f"{target}-*.json")]:
+        for old in [*FOLDER.glob(f"{name}-*.tar"), *FOLDER.glob(f"{name}-*.json")]:
             if old.stem != archive.stem:
                 old.unlink()
         say(f"image of the {target}: {size / 1e6:.1f} MB over its base, built in {time.monotonic() - started:.0f} s")
     return Image(target=target, reference=reference, archive=archive, **json.loads(facts.read_text()))
 
 
-def _make(target: str, reference: str, archive: Path, *options: str) -> None:
+def _make(target: str, source: Path, reference: str, archive: Path, *options: str) -> None:
     with _build_secrets() as secrets:
         _buildah(
             "bud", "--isolation=chroot", "--layers", "--pull-never", f"--signature-policy={_policy()}",
             f"--target={target}", f"--build-arg=BASE_IMAGE={BASE}", *options, *secrets, f"--tag={reference}",
-            str(REPOSITORY),
+            str(source),
         )  # fmt: skip
     part = archive.with_suffix(".part")
     part.unlink(missing_ok=True)
@@ -99,10 +107,10 @@ def _make(target: str, reference: str, archive: Path, *options: str) -> None:
     part.rename(archive)
 
 
-def _source_files(target: str) -> list[Path]:
+def _source_files(target: str, source: Path) -> list[Path]:
     files: list[Path] = []
     for name in SOURCES[target]:
-        path = REPOSITORY / name
+        path = source / name
         files += [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
     return sorted(each for each in files if "__pycache__" not in each.parts and ".egg-info" not in str(each))
 

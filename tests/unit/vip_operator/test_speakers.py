@@ -155,10 +155,12 @@ def test_a_stalled_rollout_says_which_pod_and_what_keeps_it():
     cluster.pods[node] = replace(cluster.pods[node], trouble=trouble)
     cluster.advance(120)
     cluster.settle()
-    said = (
-        f"the rollout of the speakers waits for {node}: its new pod {cluster.pods[node].name} is not ready: {trouble}"
-    )
+    said = f"the rollout of the speakers waits for {node}: its new pod {cluster.pods[node].name} is not well: {trouble}"
     assert cluster.message("Degraded").startswith(said)
+    cluster.report("web", node, "INIT")
+    cluster.pods[node] = replace(cluster.pods[node], ready=True)  # for a moment, as ever again
+    cluster.settle()
+    assert cluster.message("Degraded") == said
 
 
 def test_a_stalled_rollout_says_what_the_new_speaker_says():

@@ -107,7 +107,7 @@ def speaker_pod(*, container=None, **parts):
 
 
 PULL = "its container router waits: ImagePullBackOff, image speaker:2"
-CRASH = "its container router ends with status 1"
+CRASH = "its container router ended with status 1"
 ENDED = {"terminated": {"exitCode": 1, "reason": "Error"}}
 KILLED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
 
@@ -116,13 +116,13 @@ KILLED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
     ("container", "trouble"),
     [
         (None, ""),
-        ({"ready": True, "state": {"running": {}}, "lastState": ENDED}, ""),
+        ({"ready": True, "state": {"running": {}}, "lastState": ENDED}, CRASH),
         ({"state": {"waiting": {"reason": "ErrImagePull"}}}, PULL),
         ({"state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}}}, PULL),
         ({"state": ENDED}, CRASH),
         ({"state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}}, "lastState": ENDED}, CRASH),
         ({"state": {"running": {}}, "lastState": ENDED}, CRASH),
-        ({"state": {}, "lastState": KILLED}, "its container router ends with status 137 (OOMKilled)"),
+        ({"state": {}, "lastState": KILLED}, "its container router ended with status 137 (OOMKilled)"),
         ({"state": {"waiting": {}}}, ""),
     ],
 )
