@@ -4,6 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PEER ?= kube-vrrp
 TIMES ?= 1
+WORKERS ?= 2
 # the tests that docs/faults.md names, but for those in tests/unit
 FAULTS := tests/cluster/faults tests/cluster/product/test_faults.py \
   $(addprefix tests/interop/test_, identity_change.py conflicts.py hostile_directories.py starvation.py)
@@ -28,8 +29,8 @@ demo-down: setup ## remove what `make demo` left running
 images: setup ## build the images of operator and speaker into .cache/images (with buildah; or use any other builder)
 	@$(BIN)/python -m tests.cluster.embedded.builder
 
-test: setup lint ## everything that is checked: lint, unit, simulation, conformance, interop, a real Kubernetes
-	@$(BIN)/python -m pytest -m "not slow"
+test: setup lint ## everything that is checked: lint, unit, simulation, conformance, interop, a real Kubernetes; WORKERS=0: one after the other
+	@$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadgroup
 
 faults: setup ## every fault of docs/faults.md, also those that take too long for `make test`; TIMES=10 plays each ten times in a row
 	@$(BIN)/python -m pytest --count $(TIMES) $(FAULTS)
