@@ -73,16 +73,15 @@ class Api:
 
     def apply_status(self, name: str, uid: str, status: Mapping[str, Any]) -> dict[str, Any]:
         """Server-side apply of a VirtualIP's status; a conflict (409) if the object is another one by now."""
-        return self._apply_status(name, {"name": name, "uid": uid}, status, OPERATOR_MANAGER)
+        return self._apply_status(name, {"metadata": {"name": name, "uid": uid}, "status": status}, OPERATOR_MANAGER)
 
     def clear_entry(self, name: str, field_manager: str) -> dict[str, Any]:
         """Give up everything in the status that `field_manager` owns."""
-        return self._apply_status(name, {"name": name}, {}, field_manager)
+        # an empty status would be something that it owns, and its line in managedFields would stay for good
+        return self._apply_status(name, {"metadata": {"name": name}}, field_manager)
 
-    def _apply_status(
-        self, name: str, metadata: Mapping[str, Any], status: Mapping[str, Any], manager: str
-    ) -> dict[str, Any]:
-        body = {"apiVersion": GROUP_VERSION, "kind": "VirtualIP", "metadata": metadata, "status": status}
+    def _apply_status(self, name: str, fields: Mapping[str, Any], manager: str) -> dict[str, Any]:
+        body = {"apiVersion": GROUP_VERSION, "kind": "VirtualIP", **fields}
         return self._apply(f"{RESOURCE}/{name}/status", body, manager)
 
     def apply_daemon_set(self, manifest: Mapping[str, Any]) -> dict[str, Any]:

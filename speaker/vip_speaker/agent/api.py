@@ -110,7 +110,8 @@ class Api:
             "apiVersion": GROUP_VERSION,
             "kind": "VirtualIP",
             "metadata": {"name": name, "uid": uid},
-            "status": status,
+            # an empty status would be something that we own, and our line in managedFields would stay for good
+            **({"status": status} if status else {}),
         }
         return self._json(
             "PATCH",

@@ -105,3 +105,11 @@ def test_every_write_under_the_lease_is_bounded(write, monkeypatch):
     monkeypatch.setattr(api, "request", lambda *_, **__: pytest.fail("without a bound"))
     write(api)
     assert len(calls) == 1
+
+
+def test_who_gives_up_everything_applies_nothing_not_even_an_empty_status(monkeypatch):
+    """The API server keeps a line in managedFields for as long as a manager owns anything."""
+    api, bodies = Api(client.Configuration(), namespace="kube-vrrp"), []
+    monkeypatch.setattr(api, "write", lambda *_, body, **__: bodies.append(body) or {})
+    api.clear_entry("web", "manager")
+    assert bodies == [{"apiVersion": "kube-vrrp.io/v1alpha1", "kind": "VirtualIP", "metadata": {"name": "web"}}]
