@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 COALESCE_S = 0.02
 """Waits this long for more of the same burst; a state change is to show within 300 ms."""
-PAUSE_PER_PLAN = 3.0
-MAX_PAUSE_S = 0.1
-"""Planning hundreds of VirtualIPs takes a quarter of the time, also for the replica that does not write."""
+PAUSE_PER_PLAN = 9.0
+MAX_PAUSE_S = 0.2
+"""Planning for hundreds of VirtualIPs takes a tenth of the time, also that of the replica that does not write."""
 RELIST_S = 300.0
 """kopf loses deletions across a 410."""
 CHECK_S = 30.0

@@ -18,20 +18,23 @@ CONDITION = Gauge(
     "1 for the status that a condition of a VirtualIP has, 0 for the others.",
     ("virtualip", "condition", "status"),
 )
+STATUSES = ("True", "False", "Unknown")
 LAST_PLAN = Gauge("kube_vrrp_operator_last_plan_timestamp_seconds", "When the operator planned last.")
 
 
 class ConditionGauge:
-    """Keeps `CONDITION` in step with the VirtualIPs that exist."""
+    """Keeps `CONDITION` in step with the VirtualIPs that exist. What did not change is left alone: plans are many."""
 
     def __init__(self) -> None:
-        self._shown: set[tuple[str, str, str]] = set()
+        self._shown: dict[tuple[str, str], str] = {}
 
     def show(self, conditions: dict[tuple[str, str], str]) -> None:
         """`conditions`: (VirtualIP, type) to status."""
-        wanted = {(vip, kind, s) for vip, kind in conditions for s in ("True", "False", "Unknown")}
-        for stale in self._shown - wanted:
-            CONDITION.remove(*stale)
-        for vip, kind, status in wanted:
-            CONDITION.labels(vip, kind, status).set(conditions[vip, kind] == status)
-        self._shown = wanted
+        for vip, kind in self._shown.keys() - conditions.keys():
+            for status in STATUSES:
+                CONDITION.remove(vip, kind, status)
+        for (vip, kind), now in conditions.items():
+            if self._shown.get((vip, kind)) != now:
+                for status in STATUSES:
+                    CONDITION.labels(vip, kind, status).set(status == now)
+        self._shown = dict(conditions)
