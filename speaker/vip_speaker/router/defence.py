@@ -73,7 +73,9 @@ class Defence:
         With its last advertisement, at the lowest priority, one of ours says that it answers no more (SM-37).
         """
         self._note(How.ADVERTISES, advertisement, f"{advertisement.source} {How.ADVERTISES}")
-        self._contested(silent=advertisement.priority == LOWEST_PRIORITY)
+        if advertisement.priority == LOWEST_PRIORITY and self._pacing.fell_silent(self._services.loop.now_ns()):
+            self._announce()
+        self._contested()
 
     def claimed(self, announced: Announced) -> None:
         """Another station says that an address of ours is at its MAC (RFC 5227 section 2.4)."""
@@ -98,9 +100,9 @@ class Defence:
         self._services.loop.others.set(self._rival_gone, self.rivals.next_end_ns(now_ns))
         self._services.state_changed(self._name)
 
-    def _contested(self, *, silent: bool = False) -> None:
+    def _contested(self) -> None:
         loop = self._services.loop
-        loop.others.set(self._again, self._pacing.contested(loop.now_ns(), silent=silent))
+        loop.others.set(self._again, self._pacing.contested(loop.now_ns()))
 
     def _announce_again(self, now_ns: int) -> None:
         self._pacing.announced(now_ns)

@@ -94,21 +94,34 @@ class Pacing:
     FIRST_NS = SECOND // 10  # whoever has just heard of us falls silent first
     SHORTEST_NS, LONGEST_NS = SECOND, 10 * SECOND
     FORGOTTEN_AFTER_NS = 60 * SECOND
+    AT_ONCE = 3  # in LONGEST_NS
 
     def __init__(self) -> None:
+        self._at_once_ns: list[int] = []
         self._gap_ns = self.SHORTEST_NS
         self._last_ns: int | None = None
         self._at_ns: int | None = None
 
-    def contested(self, now_ns: int, *, silent: bool = False) -> int:
-        """Somebody else is there, or was and says that it is `silent` now: the instant to announce at."""
-        at_ns = now_ns if silent else now_ns + self.FIRST_NS
-        if self._last_ns is not None:
-            if now_ns - self._last_ns >= self.FORGOTTEN_AFTER_NS:
-                self._gap_ns = self.SHORTEST_NS
-            at_ns = max(at_ns, self._last_ns + self._gap_ns)
-        self._at_ns = at_ns if self._at_ns is None else min(self._at_ns, at_ns)
+    def contested(self, now_ns: int) -> int:
+        """Somebody else is there: the instant to announce at."""
+        if self._at_ns is None:
+            self._at_ns = now_ns + self.FIRST_NS
+            if self._last_ns is not None:
+                if now_ns - self._last_ns >= self.FORGOTTEN_AFTER_NS:
+                    self._gap_ns = self.SHORTEST_NS
+                self._at_ns = max(self._at_ns, self._last_ns + self._gap_ns)
         return self._at_ns
+
+    def fell_silent(self, now_ns: int) -> bool:
+        """Somebody else was there and says that it is not any more: whether to announce at once.
+
+        Apart from the rest: one that gives way as it should does not use up what a second one will need.
+        """
+        self._at_once_ns = [at_ns for at_ns in self._at_once_ns if now_ns - at_ns < self.LONGEST_NS]
+        if len(self._at_once_ns) == self.AT_ONCE:
+            return False
+        self._at_once_ns.append(now_ns)
+        return True
 
     def announced(self, now_ns: int) -> None:
         """That was done."""

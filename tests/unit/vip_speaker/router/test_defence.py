@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 from vip_speaker.router.complaints import Complaints
 from vip_speaker.router.defence import Defence
+from vip_speaker.router.rivals import Pacing
 from vip_speaker.router.timers import TimerQueue
-from vip_speaker.vrrp.types import MS, SECOND, Advertisement
+from vip_speaker.vrrp.types import LOWEST_PRIORITY, MS, SECOND, Advertisement, IPAddress
 from vip_speaker.wire.neighbour import Announced
 
 VIP, OTHER = ip_address("10.0.0.100"), ip_address("10.0.0.9")
@@ -62,9 +63,14 @@ def _scene() -> Scene:
     return Scene()
 
 
-def advertisement(*, vrid: int = 7, version: int = 3) -> Advertisement:
+def advertisement(*, vrid: int = 7, version: int = 3, priority: int = 100, source: IPAddress = OTHER) -> Advertisement:
     return Advertisement(
-        version=version, vrid=vrid, priority=100, interval_ns=SECOND, source=OTHER, addresses=(ip_address("10.0.0.50"),)
+        version=version,
+        vrid=vrid,
+        priority=priority,
+        interval_ns=SECOND,
+        source=source,
+        addresses=(ip_address("10.0.0.50"),),
     )
 
 
@@ -80,6 +86,26 @@ def test_another_master_is_told_and_answered_once_a_little_later(scene: Scene) -
     assert scene.announced_at == []
     scene.clock.wait(SECOND)
     assert scene.announced_at == [start_ns + 100 * MS]
+
+
+def test_each_that_gives_way_is_followed_by_an_announcement_at_once(scene: Scene) -> None:
+    """The demoted master first, as it should; then a second successor, which clients had believed."""
+    start_ns, second = scene.clock.at_ns, ip_address("10.0.0.2")
+    scene.defence.other_master(advertisement(priority=LOWEST_PRIORITY))
+    scene.clock.wait(20 * MS)
+    scene.defence.other_master(advertisement(source=second, priority=90))
+    scene.clock.wait(5 * MS)
+    scene.defence.other_master(advertisement(source=second, priority=LOWEST_PRIORITY))
+    assert scene.announced_at == [start_ns, start_ns + 25 * MS]
+    scene.clock.wait(SECOND)
+    assert scene.announced_at[2:] == [start_ns + Pacing.FIRST_NS], "and once more, as after any contest"
+
+
+def test_one_that_says_so_without_end_makes_no_storm(scene: Scene) -> None:
+    for _ in range(1000):
+        scene.defence.other_master(advertisement(priority=LOWEST_PRIORITY))
+        scene.clock.wait(10 * MS)
+    assert len(scene.announced_at) == Pacing.AT_ONCE + 4, "at once, and after 0.1, 1.1, 3.1 and 7.1 s"
 
 
 def test_its_end_is_told_too(scene: Scene) -> None:

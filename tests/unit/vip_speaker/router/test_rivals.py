@@ -86,12 +86,25 @@ def test_a_contest_is_answered_slower_and_slower():
     assert gaps == pytest.approx([1, 2, 4, 8, 10, 10, 10, 10], abs=0.02)
 
 
-def test_one_that_says_that_it_is_silent_now_is_answered_at_once():
+def test_whoever_falls_silent_is_answered_at_once_and_changes_nothing_for_the_next():
     pacing = Pacing()
-    assert pacing.contested(SECOND) == SECOND + Pacing.FIRST_NS
-    assert pacing.contested(SECOND + 5, silent=True) == SECOND + 5
-    pacing.announced(SECOND + 5)
-    assert pacing.contested(SECOND + 10, silent=True) == 2 * SECOND + 5, "however often it says so"
+    assert pacing.fell_silent(SECOND)
+    assert pacing.contested(SECOND + 5) == SECOND + 5 + Pacing.FIRST_NS
+    pacing.announced(SECOND + 5 + Pacing.FIRST_NS)
+    assert pacing.fell_silent(SECOND + 10), "a second successor gives way to us, after the one that left did"
+
+
+def test_it_is_answered_three_times_in_ten_seconds_however_often_it_says_so():
+    pacing = Pacing()
+    instants = [at_ns for at_ns in range(0, 20 * SECOND, SECOND // 100) if pacing.fell_silent(at_ns)]
+    assert instants == [
+        0,
+        SECOND // 100,
+        SECOND // 50,
+        10 * SECOND,
+        10 * SECOND + SECOND // 100,
+        10 * SECOND + SECOND // 50,
+    ]
 
 
 def test_after_a_minute_of_peace_it_is_answered_soon_again():
