@@ -32,6 +32,9 @@ KILL_WAIT_NS = 50 * MS
 """How long a killed router may take to be gone before its will is carried out all the same: it runs no more code."""
 LOOK_PERIOD_NS, START_LOOK_PERIOD_NS = SECOND, 100 * MS
 """How often the heartbeat is looked at, at least: the first beat and a shorter interval must not go unseen for long."""
+IDLE_LIMIT_NS = 2 * SECOND
+"""For a router whose will is empty, at any interval: nobody else can hold what it does not, and a start takes as long.
+A BACKUP that is kept from running is needed the moment it runs again."""
 LATENESS_MINIMUM_NS = 20 * MS
 LATENESS_COUNTED_NS = 100 * MS
 """More is a stop, which is over, and not how this machine is: it must not make the guard slow for the minute after."""
@@ -65,10 +68,18 @@ class Heartbeat:
         self._postponed = 0
         self._worst_lateness_ns = 0
 
-    def look(self, *, beat_ns: int, fastest_interval_ns: int, now_ns: int) -> bool:
-        """True if the router is frozen. `beat_ns` is its last sign of life, 0 before the first."""
+    def look(self, *, beat_ns: int, fastest_interval_ns: int, idle: bool, now_ns: int) -> bool:
+        """True if the router is frozen. `beat_ns` is its last sign of life, 0 before the first.
+
+        `idle`: its will is empty.
+        """
         lateness_ns = max(0, now_ns - self.deadline_ns)
-        limit_ns = self._limit_ns(fastest_interval_ns, lateness_ns, started=beat_ns != 0)
+        self._worst_lateness_ns = max(min(lateness_ns, LATENESS_COUNTED_NS), self._worst_lateness_ns * 15 // 16)
+        quickest_ns = freeze_limit_ns(fastest_interval_ns)
+        # A guard that is often late has a router that is: the measured floor.
+        limit_ns = max(quickest_ns, IDLE_LIMIT_NS if idle else 0, 4 * self._worst_lateness_ns)
+        if not beat_ns:
+            limit_ns = START_LIMIT_NS
         # A stop of the whole machine shorter than this cannot by itself use up the limit.
         tolerance_ns = max(LATENESS_MINIMUM_NS, limit_ns // 8)
         if beat_ns != self._beat_ns:
@@ -83,6 +94,8 @@ class Heartbeat:
         if now_ns < suspect_at_ns:
             self._suspect = False
             period_ns = LOOK_PERIOD_NS if beat_ns else START_LOOK_PERIOD_NS
+            if idle:  # it may be MASTER the next moment, and freeze
+                period_ns = min(period_ns, quickest_ns // 2)
             self.deadline_ns = min(suspect_at_ns, now_ns + period_ns)
             return False
         if not self._suspect:
@@ -90,13 +103,6 @@ class Heartbeat:
             self.deadline_ns = now_ns + second_look_ns
             return False
         return now_ns >= self.deadline_ns
-
-    def _limit_ns(self, fastest_interval_ns: int, lateness_ns: int, *, started: bool) -> int:
-        """How long the beat may stand still. A guard that is often late has a router that is: the measured floor."""
-        self._worst_lateness_ns = max(min(lateness_ns, LATENESS_COUNTED_NS), self._worst_lateness_ns * 15 // 16)
-        if not started:
-            return START_LIMIT_NS
-        return max(freeze_limit_ns(fastest_interval_ns), 4 * self._worst_lateness_ns)
 
 
 class Guard:
@@ -179,7 +185,8 @@ class Guard:
             now_ns = time.monotonic_ns()
             beat_ns, interval_ns = self._will.heartbeat_ns, self._will.fastest_interval_ns
             cause = ""
-            if heartbeat.look(beat_ns=beat_ns, fastest_interval_ns=interval_ns, now_ns=now_ns):
+            idle = self._will.is_empty
+            if heartbeat.look(beat_ns=beat_ns, fastest_interval_ns=interval_ns, idle=idle, now_ns=now_ns):
                 cause = f"had frozen for {(now_ns - beat_ns) // MS} ms" if beat_ns else "hung as it started"
             elif self._kill_at_ns is not None and now_ns >= self._kill_at_ns:
                 cause = f"had not ended {self._grace_ns / SECOND:g} s after the signal"

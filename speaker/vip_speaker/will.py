@@ -284,6 +284,13 @@ class Will:
                 return decode(payload)
         return []
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether `read` has nothing, by the headers alone: to be asked often, however large the will is."""
+        heads = [_SLOT.unpack_from(self._memory, _FIRST_SLOT + slot * MAXIMUM_SLOT) for slot in (0, 1)]
+        _, length, _ = max(heads)  # one that is being written, or was left half-way, has sequence 0
+        return bool(length == 0)
+
     def _payload(self, slot: int) -> bytes | None:
         """What a slot holds; None if it was never written or is torn."""
         start = _FIRST_SLOT + slot * MAXIMUM_SLOT

@@ -169,9 +169,21 @@ def test_a_frozen_router_is_ended_and_its_will_carried_out(host, peer, tmp_path)
     assert re.search(r"had frozen for \d+ ms and was killed; last will carried out", guarded.said())
 
 
+def test_a_router_that_holds_nothing_and_stands_still_for_a_second_goes_on(host, tmp_path):
+    """A BACKUP that got no processor time: killed, it could not take over for as long as a start lasts."""
+    guarded = Guarded(host, tmp_path)
+    first = guarded.router()
+    os.kill(first, signal.SIGSTOP)
+    time.sleep(1)  # 0.6 s would be the end of one that holds an address
+    os.kill(first, signal.SIGCONT)
+    time.sleep(0.5)
+    assert guarded.router() == first
+    assert alive(first)
+
+
 def test_a_stop_of_both_ends_nothing(host, tmp_path):
     """The guard goes on first and finds a heartbeat from long ago: its own lateness tells it why."""
-    guarded = Guarded(host, tmp_path)
+    guarded = Guarded(host, tmp_path, write_will(tmp_path, host))
     first = guarded.router()
     for _ in range(3):
         os.kill(guarded.process.pid, signal.SIGSTOP)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from vip_speaker.guard import LATENESS_MINIMUM_NS, MS, POSTPONEMENTS, SECOND, START_LIMIT_NS, Heartbeat
+from vip_speaker.guard import IDLE_LIMIT_NS, LATENESS_MINIMUM_NS, MS, POSTPONEMENTS, SECOND, START_LIMIT_NS, Heartbeat
 from vip_speaker.will import freeze_limit_ns
 
 # The machine may be busy: no test here is about its speed.
@@ -19,6 +19,7 @@ class Clock:
 
     def __init__(self, *, interval_ns: int = 10 * MS) -> None:
         self.interval_ns = interval_ns
+        self.idle = False
         self.period_ns = freeze_limit_ns(interval_ns) // 4
         self.heartbeat = Heartbeat(START)
         self.now_ns = START
@@ -33,7 +34,9 @@ class Clock:
         return self.look()
 
     def look(self) -> bool:
-        return self.heartbeat.look(beat_ns=self.beat_ns, fastest_interval_ns=self.interval_ns, now_ns=self.now_ns)
+        return self.heartbeat.look(
+            beat_ns=self.beat_ns, fastest_interval_ns=self.interval_ns, idle=self.idle, now_ns=self.now_ns
+        )
 
 
 def test_a_router_that_beats_is_left_alone():
@@ -52,6 +55,34 @@ def test_a_frozen_router_is_found_in_time(interval_ms, frozen_after_ms):
     limit_ns = freeze_limit_ns(clock.interval_ns)
     # A router that freezes right after its first beat is seen by a look that was due then anyway.
     assert limit_ns <= quiet_ns <= limit_ns + (LATENESS_MINIMUM_NS if frozen_after_ms < 100 else 0)
+
+
+@unhurried
+@given(interval_ms=st.sampled_from([0, 10, 100, 1000, 40_950]), frozen_after_ms=st.integers(1_000, 20_000))
+def test_a_router_that_holds_nothing_has_two_seconds_at_any_interval(interval_ms, frozen_after_ms):
+    """A BACKUP without processor time that was killed for it could not succeed a master: a start takes seconds."""
+    clock = Clock(interval_ns=interval_ms * MS)
+    clock.idle = True
+    clock.frozen_at_ns = START + frozen_after_ms * MS
+    while not clock.turn():
+        pass
+    assert clock.now_ns - clock.beat_ns == max(freeze_limit_ns(clock.interval_ns), IDLE_LIMIT_NS)
+
+
+@unhurried
+@given(interval_ms=st.integers(10, 40_950), idle_ms=st.integers(500, 5_000), holding_ms=st.integers(0, 100))
+def test_one_that_was_idle_and_freezes_as_master_is_found_as_soon_as_any(interval_ms, idle_ms, holding_ms):
+    clock = Clock(interval_ns=interval_ms * MS)
+    clock.period_ns = MS
+    clock.idle = True
+    promoted_ns = START + idle_ms * MS
+    while clock.heartbeat.deadline_ns < promoted_ns:
+        assert not clock.turn()
+    clock.idle = False
+    clock.frozen_at_ns = promoted_ns + holding_ms * MS
+    while not clock.turn():
+        pass
+    assert clock.now_ns - clock.beat_ns == freeze_limit_ns(clock.interval_ns)
 
 
 @pytest.mark.parametrize("since_look_ms", [0, 60])
@@ -142,7 +173,7 @@ def test_an_early_look_decides_nothing():
 def test_a_router_that_never_beats_has_its_start_to_do_it_in():
     heartbeat = Heartbeat(START)
     now_ns = START
-    while not heartbeat.look(beat_ns=0, fastest_interval_ns=0, now_ns=now_ns):
+    while not heartbeat.look(beat_ns=0, fastest_interval_ns=0, idle=True, now_ns=now_ns):
         now_ns = heartbeat.deadline_ns
     assert now_ns - START == START_LIMIT_NS
 

@@ -170,6 +170,13 @@ def test_what_a_router_may_have_fits(will, vips, addresses, peers):
     assert will.read() == entries
 
 
+def test_whether_it_is_empty_is_seen_without_reading_it(will):
+    assert will.is_empty
+    for entries in (OLD, [], NEW, OLD, [], []):
+        will.write(entries)
+        assert will.is_empty == (not will.read()) == (not entries)
+
+
 def test_heartbeat_and_interval_are_seen_by_the_other_side(will):
     other = Will(os.dup(will.fd))
     other.beat(2**63 + 5)
