@@ -84,7 +84,8 @@ class World:
 
 
 @pytest.fixture
-def world(loop, kernel, aside):
+def world(loop, kernel, aside, monkeypatch):
+    monkeypatch.setattr("os.getppid", lambda: 2)  # whoever started these tests may be process 1
     world = World(loop, kernel, aside)
     yield world
     world.health.close()
@@ -150,6 +151,17 @@ def test_a_process_has_to_reach_its_quorum(world):
         world.loop.pass_ms(1000)
     world.processes.say(0)
     assert world.assess().parts[0].reason == "httpd not running"
+
+
+def test_where_the_guard_is_process_1_it_is_said_which_processes_are_seen(world, monkeypatch):
+    monkeypatch.setattr("os.getppid", lambda: 1)
+    world.follow(vip(track("process", name="httpd", quorum=1)))
+    world.processes.say(0)
+    assert (
+        world.assess()
+        .parts[0]
+        .reason.endswith("not running (only this container's processes are seen: set the chart's speaker.hostPID)")
+    )
 
 
 def test_a_process_that_flaps_moves_the_priority_once_a_second(world):
