@@ -22,6 +22,8 @@ _REPLACED_SETTLE_NS = 5 * MS
 _COMPARE_NS = 10 * SECOND
 # A directory that is gone is looked for this often.
 _REATTACH_NS = 250 * MS
+# Where the kernel gives out no inotify instance: a user has 128 of them by default, which many pods may use up.
+_BLIND_NS = SECOND
 # A neighbour can fill the directory with what is no document.
 _LOGGED_AT_ONCE = 20
 
@@ -34,7 +36,8 @@ class Documents:
         self._loop = loop
         self._on_look = on_look
         self._manifests = Manifests(path, between=loop.breathe)
-        self._watch = DirectoryWatch(self._manifests.directory)
+        self._watch: DirectoryWatch | None = None
+        self._watch_problem = ""
         self._logged: set[str] = set()
         self._pause_ns = 0
         self._look = Deadline(self._look_now)
@@ -42,13 +45,13 @@ class Documents:
 
     def start(self) -> None:
         """Read everything, and watch from here on."""
-        self._loop.add_reader(self._watch, self._on_event)
         self._look_now(self._loop.now_ns())
 
     def close(self) -> None:
         """Stop watching."""
-        self._loop.remove_reader(self._watch)
-        self._watch.close()
+        if self._watch is not None:
+            self._loop.remove_reader(self._watch)
+            self._watch.close()
 
     def look_within(self, wait_ns: int) -> None:
         """Look after `wait_ns` at the latest. Who writes without end does not put it off."""
@@ -56,7 +59,21 @@ class Documents:
         if self._look.at_ns is None or at_ns < self._look.at_ns:
             self._loop.others.set(self._look, at_ns)
 
+    def _watch_from_here_on(self) -> None:
+        """Before a look, so that nothing is missed. Without a watch every second has to do, until there is one."""
+        try:
+            self._watch = DirectoryWatch(self._manifests.directory)
+        except OSError as error:
+            problem = f"documents are looked at every second only: {error.strerror}"
+            if problem != self._watch_problem:
+                log.warning("%s (sysctl fs.inotify.max_user_instances)", problem)
+            self._watch_problem = problem
+        else:
+            self._watch_problem = ""
+            self._loop.add_reader(self._watch, self._on_event)
+
     def _on_event(self) -> None:
+        assert self._watch is not None
         if self._watch.drain():
             settle_ns = max(_REPLACED_SETTLE_NS, self._pause_ns) if self._watch.replaced else _SETTLE_NS
             self.look_within(settle_ns)
@@ -64,14 +81,19 @@ class Documents:
             self._loop.others.set(self._attach, self._loop.now_ns() + _REATTACH_NS)
 
     def _attach_now(self, now_ns: int) -> None:
+        assert self._watch is not None
         if self._watch.attach():
             self._look_now(now_ns)
         else:
             self._loop.others.set(self._attach, now_ns + _REATTACH_NS)
 
     def _look_now(self, now_ns: int) -> None:
+        if self._watch is None:
+            self._watch_from_here_on()
         before, self.snapshot = self.snapshot, self._manifests.load(now_ns)
-        wait_ns = _SETTLE_NS if self._manifests.unsettled else _COMPARE_NS
+        wait_ns = _COMPARE_NS if self._watch is not None else _BLIND_NS
+        if self._manifests.unsettled:
+            wait_ns = _SETTLE_NS
         self._loop.others.set(self._look, self._loop.now_ns() + wait_ns)
         self._log_problems()
         self._on_look(self.snapshot != before)
