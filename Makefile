@@ -30,7 +30,7 @@ images: setup ## build the images of operator and speaker into .cache/images (wi
 	@$(BIN)/python -m tests.cluster.embedded.builder
 
 test: setup lint ## everything that is checked: lint, unit, simulation, conformance, interop, a real Kubernetes; WORKERS=0: one after the other
-	@$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadgroup
+	@$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadscope
 
 faults: setup ## every fault of docs/faults.md, also those that take too long for `make test`; TIMES=10 plays each ten times in a row
 	@$(BIN)/python -m pytest --count $(TIMES) $(FAULTS)
