@@ -94,6 +94,7 @@ def test_broken_speakers_stop_at_one_node_that_is_no_master_and_the_next_upgrade
         for name in ("web", "db"):
             product.settled(name)
             wait_for(lambda n=name: product.condition(n, "Degraded")[1] == "AllNodesWell", what="it is well again")
+    assert set() not in moves(web) + moves(db)
 
 
 def stalled(product):
