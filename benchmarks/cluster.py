@@ -203,7 +203,7 @@ def _writes(cluster: Cluster) -> list[str]:
     return [
         f"{event['user']['username'].removeprefix(ours)} {event['verb']} {event['requestURI']}"
         for event in cluster.audit_events()
-        if event["user"]["username"].startswith(ours) and event["verb"] not in ("get", "list", "watch")
+        if event["user"].get("username", "").startswith(ours) and event["verb"] not in ("get", "list", "watch")
     ]
 
 

@@ -297,7 +297,7 @@ class _Objects:
         ours = f"system:serviceaccount:{NAMESPACE}:"
         lease = "leases"
         for event in self.cluster.audit_events():
-            if event["user"]["username"].startswith(ours) and event["objectRef"]["resource"] != lease:
+            if event["user"].get("username", "").startswith(ours) and event["objectRef"]["resource"] != lease:
                 yield event
 
     def requests(self) -> dict[str, float]:

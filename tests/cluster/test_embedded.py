@@ -158,7 +158,7 @@ def test_the_audit_log_names_who_wrote_what(cluster):
     verbs = [
         event["verb"]
         for event in cluster.audit_events()
-        if event.get("objectRef", {}).get("name") == "note" and event["user"]["username"] == "admin"
+        if event.get("objectRef", {}).get("name") == "note" and event["user"].get("username") == "admin"
     ]
     assert verbs[-1] == "delete"
     assert len(verbs) >= 2

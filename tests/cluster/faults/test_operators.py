@@ -27,7 +27,7 @@ def trespasses(events):
     """What an operator wrote although the lease was another's by then."""
     holder, found = None, []
     for event in events:
-        if event["user"]["username"] != OPERATOR or event["responseStatus"]["code"] >= 300:
+        if event["user"].get("username") != OPERATOR or event["responseStatus"]["code"] >= 300:
             continue
         reference = event["objectRef"]
         if reference["resource"] == "leases":

@@ -41,7 +41,8 @@ def writes(product: Installation) -> list[Mapping[str, Any]]:
     return [
         event
         for event in product.cluster.audit_events()
-        if event["user"]["username"].startswith(ACCOUNTS)
+        # one that was refused before it was known whose it is names nobody
+        if event["user"].get("username", "").startswith(ACCOUNTS)
         and event["verb"] in ("create", "update", "patch", "delete")
         and event.get("stage") == "ResponseComplete"
     ]
