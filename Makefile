@@ -4,8 +4,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PEER ?= kube-vrrp
 TIMES ?= 1
-# 2: the tests of the cluster beside the others, in two thirds of the time; then a router may wait for a lock that the kernel has once for all
-# namespaces (rtnl) while a cluster is made or removed, and one of the tests that measure milliseconds may fail for it
+# 2: the tests of the cluster beside the others. Quicker, but a router may wait for a lock that the kernel has once for all
+# namespaces (rtnl) while a cluster is made or removed, and a test that measures milliseconds may fail for it
 WORKERS ?= 0
 # the tests that docs/faults.md names, but for those in tests/unit
 FAULTS := tests/cluster/faults tests/cluster/product/test_faults.py \
