@@ -303,6 +303,9 @@ def _given(bodies: Mapping[str, Mapping[str, Any]]) -> frozenset[int]:
     )
 
 
-def _urgency(status: Mapping[str, Any]) -> bool:
-    """What is sorted first: a node that is master now is what people look for."""
-    return not any(own.get("state") == "MASTER" for own in status.get("nodes") or ())
+def _urgency(status: Mapping[str, Any]) -> tuple[bool, bool]:
+    """What is sorted first: whom a link hears, which all wait for that have no virtual router ID yet; then a node that
+    is master now, which is what people look for.
+    """
+    own = status.get("nodes") or ()
+    return not any("link" in one for one in own), not any(one.get("state") == "MASTER" for one in own)
