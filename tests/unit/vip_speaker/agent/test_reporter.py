@@ -383,7 +383,7 @@ def test_whom_many_heard_that_wait_is_written_once(tmp_path):
 
 
 def test_the_youngest_speaks_for_others_because_it_is_the_last_to_get_its_virtual_router_id(tmp_path):
-    """What it heard is gone from the API once it takes part; the others would be held up until somebody says it anew."""
+    """What it heard is gone from the API once it takes part, and the others would have to wait for another report."""
     younger, older = assigned("a", vrid=None), assigned("b", vrid=None)
     younger["metadata"]["creationTimestamp"] = "2026-01-01T00:00:02Z"
     older["metadata"]["creationTimestamp"] = "2026-01-01T00:00:01Z"
@@ -444,6 +444,21 @@ def test_one_that_was_just_given_its_virtual_router_id_has_nothing_to_say_of_its
         body["metadata"]["resourceVersion"] = "99"
     bench.refresh()
     assert bench.report(waiting("a"), waiting("b")) == []
+
+
+def test_however_long_it_waited_a_router_has_a_while_to_take_its_virtual_router_id(tmp_path):
+    bench = Bench(tmp_path, assigned("a", vrid=None), assigned("b", vrid=None))
+    bench.report(waiting("a"), waiting("b"))
+    assert bench.report(state("INIT", name="a", virtualRouterID=0), waiting("b")) == []
+    bench.now += 7
+    bench.api.objects[0]["status"]["virtualRouterID"] = 7
+    bench.api.objects[0]["metadata"]["resourceVersion"] = "99"
+    bench.refresh()
+    assert bench.report(waiting("a"), waiting("b")) == []
+    bench.now += 7
+    assert bench.report(waiting("a"), waiting("b")) == []
+    bench.now += 2
+    assert bench.report(waiting("a"), waiting("b")) != [], "it may be broken"
 
 
 def test_an_api_server_that_does_not_know_the_names_is_told_of_each(tmp_path):
