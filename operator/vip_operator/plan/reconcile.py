@@ -34,7 +34,10 @@ class _Assignment:
 
 
 def plan(world: World) -> Plan:
-    """Everything that is to change now. Planning the world that results gives no further change."""
+    """Everything that is to change now. Planning the world that results gives no further change.
+
+    The oldest VirtualIP comes first: the youngest that waits speaks for all on a node, until it takes part itself.
+    """
     if not world.nodes:
         return Plan(changes=())  # the operator itself runs on a node: this is not what the cluster is like
     world = replace(world, vips=tuple(_with_adopted_priorities(v, world) for v in world.vips))
@@ -47,7 +50,7 @@ def plan(world: World) -> Plan:
     decisions = _decisions(world, accepted, assignments)
     rollout = speakers.rollout(world)
     rechecks = [rollout.recheck_after_s]
-    for vip in world.vips:
+    for vip in sorted(world.vips, key=lambda v: v.seniority):
         assignment = assignments[vip.name]
         prunings = _prunings(vip, assignment.priorities, world)
         seen = _without(vip, {p.node for p in prunings})

@@ -1,8 +1,10 @@
 """Who is heard on a link is reported once for all VirtualIPs that wait there for their virtual router IDs. Pure.
 
 They all hear the same, and 200 new ones would otherwise be as many writes on each node before the first is served. The
-report of one of them names the others. A node names only what it does not run: an operator that finds a VirtualIP
-without status (a restore from a backup) learns from the reports of those who run it that they do.
+report of one of them names the others. It is the youngest, which the operator gives its ID last: the report is gone as
+soon as the router takes part in that one, and whoever still waits then would have to be reported anew. A node names
+only what it does not run: an operator that finds a VirtualIP without status (a restore from a backup) learns from the
+reports of those who run it that they do.
 """
 
 from __future__ import annotations
@@ -36,15 +38,15 @@ def reports(waiting: Waiting, bodies: Iterable[Document], node: str) -> dict[str
     """What is to be reported, by VirtualIP: one for each link on which some wait of whom nothing was said yet."""
     said = {key for body in bodies for key in _said_for(own_entry(body, node))} if waiting else set()
     missing: defaultdict[str, list[str]] = defaultdict(list)
-    for name in sorted(waiting):
+    for name in sorted(waiting, key=lambda name: _seniority(waiting[name][0])):
         body, state = waiting[name]
         if (state.interface, body["metadata"]["uid"]) not in said:
             missing[state.interface].append(name)
     result = {}
-    for first, *others in missing.values():
-        report = entry(waiting[first][1])
+    for *others, youngest in missing.values():
+        report = entry(waiting[youngest][1])
         uids = [waiting[name][0]["metadata"]["uid"] for name in others]
-        result[first] = {**report, "link": with_others(report["link"], uids[:MAX_ALSO_FOR])}
+        result[youngest] = {**report, "link": with_others(report["link"], uids[:MAX_ALSO_FOR])}
     return result
 
 
@@ -52,6 +54,11 @@ def with_others(link: Mapping[str, Any], uids: Iterable[str]) -> dict[str, Any]:
     """The link's part of a report that also counts for the VirtualIPs with these uids."""
     named = list(uids)
     return {**link, "alsoFor": named} if named else dict(link)
+
+
+def _seniority(body: Document) -> tuple[str, str]:
+    """The order in which the operator chooses."""
+    return str(body["metadata"].get("creationTimestamp", "")), str(body["metadata"]["name"])
 
 
 def _said_for(own: Mapping[str, Any] | None) -> list[tuple[object, str]]:

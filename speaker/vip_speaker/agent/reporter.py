@@ -228,10 +228,11 @@ class Reporter:
         if self._stopping_until is not None or is_unicast(body) or not (is_listening or is_electing):
             self._beginning_since.pop(state.name, None)
             return False  # unicast peers wait for each other's address
+        step = state.state + has_vrid * " with its virtual router ID"
         known, since = self._beginning_since.get(state.name, ("", 0.0))
-        if known != state.state:
+        if known != step:
             since = self._clock()
-            self._beginning_since[state.name] = state.state, since
+            self._beginning_since[state.name] = step, since
         until = since + (LISTENING_S if is_listening else ELECTION_S)
         self._put_off[state.name] = until
         return self._clock() < until
@@ -303,6 +304,9 @@ def _given(bodies: Mapping[str, Mapping[str, Any]]) -> frozenset[int]:
     )
 
 
-def _urgency(status: Mapping[str, Any]) -> bool:
-    """What is sorted first: a node that is master now is what people look for."""
-    return not any(own.get("state") == "MASTER" for own in status.get("nodes") or ())
+def _urgency(status: Mapping[str, Any]) -> tuple[bool, bool]:
+    """What is sorted first: whom a link hears, which all wait for that have no virtual router ID yet; then a node that
+    is master now, which is what people look for.
+    """
+    own = status.get("nodes") or ()
+    return not any("link" in one for one in own), not any(one.get("state") == "MASTER" for one in own)

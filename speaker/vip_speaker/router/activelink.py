@@ -74,6 +74,7 @@ class ActiveLink:
         self._channels: dict[tuple[int, int], list[tuple[Channel, Listener]]] = {}
         self._first: dict[IPAddress, tuple[Channel, Listener]] = {}
         self._watchers: dict[Listener, frozenset[IPAddress]] = {}
+        self._watched: dict[IPAddress, dict[Listener, None]] = {}
         self._socket = LinkSocket(ifindex)
         self._announcements = AnnouncementSocket(ifindex)
         self._announcer = Announcer()
@@ -211,19 +212,24 @@ class ActiveLink:
 
     def watch(self, listener: Listener, addresses: frozenset[IPAddress]) -> None:
         """Tell `listener` when another station announces one of `addresses`; an empty set ends that."""
-        if self._watchers.get(listener, frozenset()) == addresses:
-            return
+        former = self._watchers.pop(listener, frozenset())
         if addresses:
             self._watchers[listener] = addresses
-        else:
-            self._watchers.pop(listener, None)
+        if former == addresses:
+            return
+        for address in former - addresses:
+            del self._watched[address][listener]
+            if not self._watched[address]:
+                del self._watched[address]
+        for address in addresses - former:
+            self._watched.setdefault(address, {})[listener] = None
         if not self._closed:
             self._loop.others.set(self._watch_deadline, self._loop.now_ns())
 
     def _watch_now(self, _now_ns: int) -> None:
         """One kernel filter for all that changed in a turn."""
         with contextlib.suppress(LinkError):
-            self._announcements.watch(frozenset().union(*self._watchers.values()))
+            self._announcements.watch(self._watched)
 
     def announce(
         self,
@@ -270,6 +276,5 @@ class ActiveLink:
         except LinkError:
             return
         for announced in seen:
-            for listener, addresses in tuple(self._watchers.items()):
-                if announced.address in addresses:
-                    listener.announced(announced)
+            for listener in tuple(self._watched.get(announced.address, ())):
+                listener.announced(announced)

@@ -193,6 +193,13 @@ class Instance:
         if resolved == self._resolved and self.holding.stands:
             self.holding.settle()
             return
+        if (
+            self._resolved is not None
+            and self.holding.stands
+            and resolved.with_peers_of(self._resolved) == self._resolved
+        ):
+            self._configure_peers(resolved)
+            return
         previous_config, previous_channel = self.config, self._channel
         link = self._services.active_link(resolved.ifindex, resolved.interface)
         places = self._places(resolved)
@@ -222,6 +229,14 @@ class Instance:
         self.holding.settle()
         if self.holding.assigned:
             self._services.holding_changed()  # the last will gives up under what is in force now
+
+    def _configure_peers(self, resolved: Resolved) -> None:
+        """What is known of the peers, and nothing else. With many VIPs it changes a few times for each as it begins."""
+        previous = self.config
+        self._resolved, self.config = resolved, resolved.config
+        if previous is not None and not isinstance(self.state, InitState):
+            self._step(Reconfigured(previous=previous))
+        self.holding.settle()
 
     def _prepare(self, channel: Channel, config: Config) -> None:
         """Encode now what may be needed in a hurry."""
@@ -434,12 +449,16 @@ class Instance:
         shortest = max(2, math.ceil(master_down_interval_ns(self.config) / SECOND))
         return shortest if configured is None else max(configured, shortest)
 
+    @property
+    def _priority(self) -> int | None:
+        return self.config.priority if self.config is not None else None
+
     def last_will(self) -> tuple[bytes, bytes]:
         """What the guard does in our place: requests that take the addresses off, advertisements that give up.
 
         In version 3 the squeeze comes before priority 0, so that the successor's skew is that of 10 ms.
         """
-        key = (self.holding.assigned, self.holding.silenced, self._channel, self._former, self.config)
+        key = (self.holding.assigned, self.holding.silenced, self._channel, self._former, self._priority)
         if self._will is None or self._will[0] != key:
             self._will = (key, self._make_will(self.holding.assigned, farewell=not self.holding.silenced))
         return self._will[1]
@@ -448,20 +467,20 @@ class Instance:
         """Have the will of a promotion ready: it is written between an advertisement and its address."""
         planned = self.holding.planned
         self._will = (
-            (planned, False, self._channel, self._former, self.config),
+            (planned, False, self._channel, self._former, self._priority),
             self._make_will(planned, farewell=True),
         )
 
     def _make_will(self, held: tuple[Assigned, ...], *, farewell: bool) -> tuple[bytes, bytes]:
         requests = [will.NetlinkRequest(protocol=will.NETLINK_ROUTE, data=data) for data in removal_requests(held)]
         entries: list[will.Entry] = []
-        if self.config is not None and self._channel is not None and held and farewell:
+        if self._priority is not None and self._channel is not None and held and farewell:
             channels = [self._channel] + ([self._former[1]] if self._former is not None else [])
             for channel in channels:
                 interval_ns = channel.interval_ns
                 if channel.identity.version == 3:
                     interval_ns = CENTISECOND
-                    entries += channel.will_entries(priority=self.config.priority, interval_ns=interval_ns)
+                    entries += channel.will_entries(priority=self._priority, interval_ns=interval_ns)
                 entries += channel.will_entries(priority=RELEASE_PRIORITY, interval_ns=interval_ns)
         return will.encode(requests), will.encode(entries)
 

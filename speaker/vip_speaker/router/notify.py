@@ -7,6 +7,11 @@ import os
 import socket
 
 
+def is_listened_to() -> bool:
+    """Whether a service manager listens."""
+    return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
 def notify(message: str) -> None:
     """Send `READY=1`, `STATUS=…` to the service manager; nothing happens where none listens."""
     address = os.environ.get("NOTIFY_SOCKET")

@@ -16,7 +16,7 @@ from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.instance import Instance
 from vip_speaker.router.loop import Loop
 from vip_speaker.router.manifests import Manifest
-from vip_speaker.router.notify import notify
+from vip_speaker.router.notify import is_listened_to, notify
 from vip_speaker.router.report import LISTEN_NS, link_document, metrics_document, state_document
 from vip_speaker.router.timers import Deadline
 from vip_speaker.statedirectory import StateDirectory
@@ -164,6 +164,8 @@ class Outlet:
         return link_document(link, subnets, self._loop.now_ns())
 
     def _tell_service_manager(self) -> None:
+        if not is_listened_to():
+            return
         states = [state for _, state in sorted(self._written.items())]
         roles = {role: [_with_master(state) for state in states if state.state == role] for role in Role}
         told = "; ".join(f"{role} {', '.join(names)}" for role, names in roles.items() if names) or "no VirtualIP"

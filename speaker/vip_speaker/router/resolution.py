@@ -7,7 +7,7 @@ carried out yet says why: `Waiting` (INIT: something is still to come) or `Unusa
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from typing import Protocol
 
@@ -48,6 +48,11 @@ class Resolved:
     password: bytes | None = field(default=None, repr=False)
     peers: tuple[IPAddress, ...] | None = None
     virtual_mac: bool = False
+
+    def with_peers_of(self, other: Resolved) -> Resolved:
+        """The same, had it been told of its peers what `other` was. (Where it sends, `peers`, is its own.)"""
+        config = replace(self.config, peers=other.config.peers, better_peer_named=other.config.better_peer_named)
+        return replace(self, config=config)
 
 
 Resolution = Waiting | Unusable | Resolved

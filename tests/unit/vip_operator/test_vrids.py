@@ -1,5 +1,7 @@
 """Which VRID a VirtualIP gets, when, and who yields in a conflict."""
 
+from vip_operator.plan import plan
+from vip_operator.plan.changes import ApplyStatus
 from vip_operator.plan.vrids import LISTENING_LIMIT, search_start
 
 from tests.operator_world import FakeCluster
@@ -94,6 +96,16 @@ def test_what_a_node_heard_counts_for_all_that_it_names():
     cluster.settle()
     assert [cluster.vrid(name) for name in ("web", "mail")] == [search_start("cluster", n) for n in ("web", "mail")]
     assert cluster.vrid("db") not in (None, taken)
+
+
+def test_the_oldest_gets_its_virtual_router_id_first():
+    """The youngest speaks for all on a node, and stops once it takes part."""
+    cluster = FakeCluster("node1", "node2")
+    for name in ("web", "db", "mail"):
+        cluster.add_vip(name)
+        cluster.advance(1)
+    changes = plan(cluster.world()).changes
+    assert [one.vip for one in changes if isinstance(one, ApplyStatus)] == ["web", "db", "mail"]
 
 
 def test_one_of_the_same_name_made_anew_was_not_named():

@@ -375,32 +375,55 @@ def test_whom_many_heard_that_wait_is_written_once(tmp_path):
     names = [f"vip{number:02}" for number in range(40)]
     bench = Bench(tmp_path, *(assigned(name, vrid=None) for name in names))
     written = bench.report(*(waiting(name) for name in names))
-    assert also_for(written) == [[f"uid-{name}" for name in names[1:]]]
-    assert [name for name, _ in bench.api.applied] == ["vip00"]
+    assert also_for(written) == [[f"uid-{name}" for name in names[:-1]]]
+    assert [name for name, _ in bench.api.applied] == ["vip39"]
     assert bench.report(*(waiting(name) for name in names)) == []
-    assert bench.report(waiting("vip00", heard=[9]), *(waiting(name) for name in names[1:])) != [], "a stranger"
-    assert also_for([s for _, s in bench.api.applied]) == [[f"uid-{name}" for name in names[1:]]]
+    assert bench.report(*(waiting(name) for name in names[:-1]), waiting("vip39", heard=[9])) != [], "a stranger"
+    assert also_for([s for _, s in bench.api.applied]) == [[f"uid-{name}" for name in names[:-1]]]
+
+
+def test_the_youngest_speaks_for_others_because_it_is_the_last_to_get_its_virtual_router_id(tmp_path):
+    """What it heard is gone from the API once it takes part, and the others would have to wait for another report."""
+    younger, older = assigned("a", vrid=None), assigned("b", vrid=None)
+    younger["metadata"]["creationTimestamp"] = "2026-01-01T00:00:02Z"
+    older["metadata"]["creationTimestamp"] = "2026-01-01T00:00:01Z"
+    bench = Bench(tmp_path, younger, older)
+    assert also_for(bench.report(waiting("a"), waiting("b"))) == [["uid-b"]]
+    assert [name for name, _ in bench.api.applied] == ["a"]
+    older["status"]["virtualRouterID"] = 7
+    older["metadata"]["resourceVersion"] = "99"
+    bench.refresh()
+    bench.now += 10
+    assert [s["nodes"][0]["state"] for s in bench.report(waiting("a"), state("MASTER", name="b"))] == ["MASTER"]
+
+
+def test_what_a_link_hears_is_written_before_who_is_master(tmp_path):
+    names = [f"vip{number:02}" for number in range(20)]
+    bench = Bench(tmp_path, *(assigned(name) for name in names), assigned("web", vrid=None))
+    written = bench.report(*(state("MASTER", name=name) for name in names), waiting())
+    assert [name for name, _ in bench.api.applied].index("web") < 4
+    assert "link" in next(s for s in written if s["nodes"][0]["state"] == "INIT")["nodes"][0]
 
 
 def test_those_that_come_later_or_are_on_another_link_are_not_spoken_for(tmp_path):
     bench = Bench(tmp_path, assigned("a", vrid=None), assigned("b", vrid=None), assigned("c", vrid=None))
-    assert also_for(bench.report(waiting("a"), waiting("b"), waiting("c", interface="eth1"))) == [["uid-b"], []]
+    assert also_for(bench.report(waiting("a"), waiting("b"), waiting("c", interface="eth1"))) == [["uid-a"], []]
     bench.api.objects += [assigned("d", vrid=None), assigned("e", vrid=None)]
     bench.refresh()
     states = [waiting("a"), waiting("b"), waiting("c", interface="eth1"), waiting("d"), waiting("e")]
     assert bench.report(*states) == [], "there may be more in a moment"
     bench.now += 0.5
-    assert also_for(bench.report(*states)) == [["uid-e"]]
-    assert [name for name, _ in bench.api.applied] == ["d"]
+    assert also_for(bench.report(*states)) == [["uid-d"]]
+    assert [name for name, _ in bench.api.applied] == ["e"]
 
 
 def test_when_the_one_that_spoke_for_others_goes_on_another_does(tmp_path):
     bench = Bench(tmp_path, assigned("a", vrid=None), assigned("b", vrid=None), assigned("c", vrid=None))
     bench.report(*(waiting(name) for name in "abc"))
-    bench.report(state("MASTER", name="a"), waiting("b"), waiting("c"))
+    bench.report(waiting("a"), waiting("b"), state("MASTER", name="c"))
     bench.now += 0.5
-    bench.report(state("MASTER", name="a"), waiting("b"), waiting("c"))
-    assert [(name, also_for([status])) for name, status in bench.api.applied] == [("b", [["uid-c"]])]
+    bench.report(waiting("a"), waiting("b"), state("MASTER", name="c"))
+    assert [(name, also_for([status])) for name, status in bench.api.applied] == [("b", [["uid-a"]])]
 
 
 def test_one_that_runs_or_had_been_reported_is_not_spoken_for(tmp_path):
@@ -421,6 +444,21 @@ def test_one_that_was_just_given_its_virtual_router_id_has_nothing_to_say_of_its
         body["metadata"]["resourceVersion"] = "99"
     bench.refresh()
     assert bench.report(waiting("a"), waiting("b")) == []
+
+
+def test_however_long_it_waited_a_router_has_a_while_to_take_its_virtual_router_id(tmp_path):
+    bench = Bench(tmp_path, assigned("a", vrid=None), assigned("b", vrid=None))
+    bench.report(waiting("a"), waiting("b"))
+    assert bench.report(state("INIT", name="a", virtualRouterID=0), waiting("b")) == []
+    bench.now += 7
+    bench.api.objects[0]["status"]["virtualRouterID"] = 7
+    bench.api.objects[0]["metadata"]["resourceVersion"] = "99"
+    bench.refresh()
+    assert bench.report(waiting("a"), waiting("b")) == []
+    bench.now += 7
+    assert bench.report(waiting("a"), waiting("b")) == []
+    bench.now += 2
+    assert bench.report(waiting("a"), waiting("b")) != [], "it may be broken"
 
 
 def test_an_api_server_that_does_not_know_the_names_is_told_of_each(tmp_path):
