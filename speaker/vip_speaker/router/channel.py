@@ -1,7 +1,7 @@
 """One identity of one virtual router on one link: what it sends, and what it accepts from others.
 
 An instance has one channel, and for a while a second, former one after its identity changed. Frames are encoded once
-per change of what they say, the first by scapy and the others from it; the hot path sends cached bytes.
+per change of what they say; the hot path sends cached bytes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from vip_speaker.link import UnicastSocket
 from vip_speaker.router.resolution import Resolved
 from vip_speaker.vrrp.types import Advertisement, IPAddress
 from vip_speaker.wire.admission import Expectation, admit
-from vip_speaker.wire.advertisement import Content, encode_frame, encode_packet, reworded
+from vip_speaker.wire.advertisement import Content, encode_frame, encode_packet
 from vip_speaker.wire.discard import Discard, DiscardReason
 
 # An instance says few things: its priority, 0, and both again while it squeezes. Trackers add a few.
 _MAX_CACHED = 32
-
-# The bytes for each peer; None stands for the group.
-_Encoded = list[tuple[IPAddress | None, bytes]]
 
 
 class Carrier(Protocol):
@@ -59,8 +56,7 @@ class Channel:
         self._peers = resolved.peers
         self.source_mac = source_mac
         self._unicast = unicast
-        self._cache: dict[tuple[int, int], _Encoded] = {}
-        self._first: tuple[Content, _Encoded] | None = None
+        self._cache: dict[tuple[int, int], list[tuple[IPAddress | None, bytes]]] = {}
         self._says = (
             (self.identity.version, self.identity.vrid, self.source, source_mac),
             (resolved.advertised, resolved.password, resolved.peers),
@@ -105,10 +101,10 @@ class Channel:
     def adopt(self, previous: Channel) -> None:
         """Take over what `previous` has encoded, where it would say the same."""
         if self._says == previous._says:
-            self._cache, self._first = previous._cache, previous._first
+            self._cache = previous._cache
 
     def prepare(self, *, priority: int, interval_ns: int) -> None:
-        """Encode ahead of the moment."""
+        """Encode ahead of the moment: scapy takes a millisecond for each."""
         self._encoded(priority, interval_ns)
 
     def send(self, *, priority: int, interval_ns: int) -> None:
@@ -137,7 +133,7 @@ class Channel:
                 )
         return entries
 
-    def _encoded(self, priority: int, interval_ns: int) -> _Encoded:
+    def _encoded(self, priority: int, interval_ns: int) -> list[tuple[IPAddress | None, bytes]]:
         key = (priority, interval_ns)
         if (encoded := self._cache.get(key)) is None:
             if len(self._cache) >= _MAX_CACHED:
@@ -145,7 +141,7 @@ class Channel:
             encoded = self._cache[key] = self._encode(priority, interval_ns)
         return encoded
 
-    def _encode(self, priority: int, interval_ns: int) -> _Encoded:
+    def _encode(self, priority: int, interval_ns: int) -> list[tuple[IPAddress | None, bytes]]:
         content = Content(
             version=self.identity.version,
             vrid=self.identity.vrid,
@@ -155,12 +151,6 @@ class Channel:
             addresses=self._advertised,
             password=self._password,
         )
-        if self._first is not None:
-            before, encoded = self._first
-            return [(peer, reworded(data, before, content)) for peer, data in encoded]
         if self._peers is None:
-            encoded = [(None, encode_frame(content, source_mac=self.source_mac))]
-        else:
-            encoded = [(peer, encode_packet(content, destination=peer)) for peer in self._peers if peer != self.source]
-        self._first = content, encoded
-        return encoded
+            return [(None, encode_frame(content, source_mac=self.source_mac))]
+        return [(peer, encode_packet(content, destination=peer)) for peer in self._peers if peer != self.source]

@@ -1,12 +1,11 @@
 """Builds VRRP ADVERTISEMENTs, version 2 (RFC 3768, PASS of RFC 2338) and 3 (RFC 9568), over IPv4 and IPv6.
 
 scapy does the layout and the checksums. It takes about a millisecond, so a caller builds once per change of
-what an advertisement says and keeps the bytes; `reworded` makes from them what says another priority or interval.
+what an advertisement says and keeps the bytes.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -27,7 +26,6 @@ PASSWORD_BYTES = 8
 MAX_ADDRESSES = 64
 AUTH_NONE = 0
 AUTH_PASSWORD = 1
-_WORDS = struct.Struct("!3H")
 
 
 def group_of(source: IPAddress) -> IPAddress:
@@ -77,31 +75,6 @@ def encode_packet(content: Content, *, destination: IPAddress) -> bytes:
     return bytes(packet) if content.source.version == 4 else bytes(packet)[40:]
 
 
-def reworded(encoded: bytes, before: Content, after: Content) -> bytes:
-    """What the above would make of `after`, from what they made of `before`, which has another priority or interval.
-
-    The checksum follows what changes (RFC 1624, equation 3).
-    """
-    advertised = sum(address.version == before.source.version for address in before.addresses)
-    message = 8 + advertised * len(before.source.packed) + (PASSWORD_BYTES if before.version == 2 else 0)
-    at = len(encoded) - message + 2  # priority and number of addresses, (authentication type and) interval, checksum
-    first, second, checksum = _WORDS.unpack_from(encoded, at)
-    mask = 0xFF if before.version == 2 else 0xFFF
-    new = after.priority << 8 | first & 0xFF, second & ~mask | _interval(after)
-    total = sum(new) + sum(0xFFFF - word for word in (first, second, checksum))
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    return encoded[:at] + _WORDS.pack(*new, 0xFFFF - total) + encoded[at + _WORDS.size :]
-
-
-def _interval(content: Content) -> int:
-    """As the message says it: seconds in version 2, centiseconds in version 3."""
-    unit, most = (SECOND, 255) if content.version == 2 else (CENTISECOND, 4095)
-    number, rest = divmod(content.interval_ns, unit)
-    assert rest == 0 and 1 <= number <= most, "VRRPv2 advertises whole seconds, VRRPv3 whole centiseconds"
-    return number
-
-
 def _packet(content: Content, destination: IPAddress) -> Any:
     """IP header and message as scapy layers. A value that does not fit is a bug of the caller
     (AssertionError).
@@ -113,23 +86,27 @@ def _packet(content: Content, destination: IPAddress) -> Any:
     message: Any
     if version == 2:
         assert source.version == 4, "VRRPv2 is IPv4 only"
+        seconds, rest = divmod(content.interval_ns, SECOND)
+        assert rest == 0 and 1 <= seconds <= 255, "VRRPv2 advertises whole seconds"
         auth = password_field(password or b"")
         message = VRRP(
             vrid=content.vrid,
             priority=content.priority,
             authtype=AUTH_NONE if password is None else AUTH_PASSWORD,
-            adv=_interval(content),
+            adv=seconds,
             addrlist=[str(address) for address in advertised],
             auth1=int.from_bytes(auth[:4], "big"),
             auth2=int.from_bytes(auth[4:], "big"),
         )
     else:
         assert version == 3 and password is None, "VRRPv3 has no authentication"
+        centiseconds, rest = divmod(content.interval_ns, CENTISECOND)
+        assert rest == 0 and 1 <= centiseconds <= 4095, "VRRPv3 advertises whole centiseconds"
         advertised.sort(key=lambda address: address.version == 6 and not address.is_link_local)
         message = VRRPv3(
             vrid=content.vrid,
             priority=content.priority,
-            adv=_interval(content),
+            adv=centiseconds,
             addrlist=[str(address) for address in advertised],
         )
     return _header(source, destination) / message
