@@ -10,6 +10,7 @@ from vip_speaker.vrrp.types import MS
 
 from tests.simulation.lan import World
 from tests.simulation.scenario import OVERLAP_NS, Chaos, Shape, best_hosts, build, draw_shape, masters
+from tests.simulation.search import search
 
 SEEDS = range(240)
 BATCH = 20
@@ -60,21 +61,10 @@ def test_a_seed_is_one_run(seed: int):
     assert simulate(seed)[0].trace != simulate(seed + 1)[0].trace
 
 
-def main(first: int, last: int) -> int:
-    bad = 0
-    for seed in range(first, last):
-        found = list(violations(seed))
-        if found:
-            bad += 1
-            print(seed, *found, sep="  ", flush=True)
-    print(f"{last - first} seeds, {bad} bad")
-    return 1 if bad else 0
-
-
 if __name__ == "__main__":
     if len(sys.argv) == 2:
         world, shape, chaos = simulate(int(sys.argv[1]))
         print(*world.trace, shape, chaos.heals_at_ns / MS, shape.settled_after_ns / MS, world.now_ns / MS, sep="\n")
         print(*violations(int(sys.argv[1])), sep="\n")
         sys.exit(0)
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(search(violations, int(sys.argv[1]), int(sys.argv[2])))

@@ -13,6 +13,7 @@ from vip_speaker.vrrp.types import MS
 
 from tests.simulation.lan import World
 from tests.simulation.scenario import GAP_NS, OVERLAP_NS, PlannedMoves, Shape, build, draw_shape, masters
+from tests.simulation.search import search
 
 SEEDS = range(160)
 BATCH = 20
@@ -46,21 +47,10 @@ def test_somebody_always_answers_and_never_two(first: int):
         assert not found, f"seed {seed}: {found}"
 
 
-def main(first: int, last: int) -> int:
-    bad = 0
-    for seed in range(first, last):
-        found = list(violations(seed))
-        if found:
-            bad += 1
-            print(seed, *found, sep="  ", flush=True)
-    print(f"{last - first} seeds, {bad} bad")
-    return 1 if bad else 0
-
-
 if __name__ == "__main__":
     if len(sys.argv) == 2:
         world, shape, moves = simulate(int(sys.argv[1]))
         print(*world.trace, shape, moves.begins_at_ns / MS, sep="\n")
         print(*violations(int(sys.argv[1])), sep="\n")
         sys.exit(0)
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(search(violations, int(sys.argv[1]), int(sys.argv[2])))

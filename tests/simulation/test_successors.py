@@ -19,6 +19,7 @@ from vip_speaker.vrrp.types import MS, SECOND, Config, MasterState, Peer, Role, 
 from tests.simulation.host import Host, serves
 from tests.simulation.lan import World
 from tests.simulation.scenario import Shape, identity, masters
+from tests.simulation.search import search
 
 SEEDS = range(120)
 BATCH = 20
@@ -146,21 +147,10 @@ def test_without_the_stand_off_there_are_two(monkeypatch: pytest.MonkeyPatch):
     assert any("both MASTER" in one for seed in range(20) for one in violations(seed))
 
 
-def main(first: int, last: int) -> int:
-    bad = 0
-    for seed in range(first, last):
-        found = list(violations(seed))
-        if found:
-            bad += 1
-            print(seed, *found, sep="  ", flush=True)
-    print(f"{last - first} seeds, {bad} bad")
-    return 1 if bad else 0
-
-
 if __name__ == "__main__":
     if len(sys.argv) == 2:
         moves = simulate(int(sys.argv[1]))
         print(*moves.world.trace, moves.shape, sep="\n")
         print(*violations(int(sys.argv[1])), sep="\n")
         sys.exit(0)
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(search(violations, int(sys.argv[1]), int(sys.argv[2])))

@@ -86,8 +86,6 @@ class Api:
                 raise ApiError(None, "the watch ended in the middle of an event")
         except ApiError:
             raise
-        except GeneratorExit:
-            raise
         except Exception as error:
             raise ApiError(None, f"{type(error).__name__}: {error}") from error
         finally:
