@@ -67,8 +67,7 @@ def step_backup(config: Config, state: BackupState, event: Event, now_ns: int) -
         case AnnouncementSeen():
             if state.handover is None:
                 return state, ()
-            handover = announced(state.handover, event.address)
-            return replace(state, handover=handover), () if handover else (RemoveAddresses(),)
+            return replace(state, handover=announced(state.handover, event.address, now_ns)), ()
         case OtherVersionHeard():
             return _somebody_serves(config, state, now_ns), (Noted(note=Note.VERSION_MISMATCH, source=event.source),)
         case AddressServed():

@@ -22,7 +22,6 @@ from vip_speaker.vrrp.types import (
     BackupState,
     Config,
     MasterState,
-    RemoveAddresses,
     Squeeze,
     YieldingState,
 )
@@ -39,8 +38,7 @@ def reconfigured_backup(config: Config, state: BackupState, previous: Config, no
         former = former_of(previous, now_ns, heard_interval_ns=state.master_adver_interval_ns)
         state = replace(state, former=former, master_down_at_ns=later_ns)
     if state.handover is not None and config.addresses != previous.addresses:
-        handover = narrowed(state.handover, config)
-        return replace(state, handover=handover), () if handover else (RemoveAddresses(),)
+        state = replace(state, handover=narrowed(state.handover, config, now_ns))
     return state, ()
 
 

@@ -11,6 +11,7 @@ from vip_speaker.vrrp.timing import (
     FAREWELL_NS,
     FORMER_SPOKEN_NS,
     HANDOVER_BASE_NS,
+    HANDOVER_LINGER_NS,
     HANDOVER_PER_ADDRESS_NS,
     SUCCESSOR_MARGIN_NS,
     full_bucket,
@@ -173,16 +174,19 @@ def hand_over(config: Config, now_ns: int, *, successor: IPAddress) -> Handover:
     return Handover(until_ns=now_ns + length_ns, unannounced=frozenset(config.addresses), successor=successor)
 
 
-def announced(handover: Handover, address: IPAddress) -> Handover | None:
-    """`handover` after the successor announced `address`; None when that was the last one."""
-    unannounced = handover.unannounced - {address}
-    return replace(handover, unannounced=unannounced) if unannounced else None
+def announced(handover: Handover, address: IPAddress, now_ns: int) -> Handover:
+    """`handover` after the successor announced `address`."""
+    return _awaiting(handover, handover.unannounced - {address}, now_ns)
 
 
-def narrowed(handover: Handover, config: Config) -> Handover | None:
+def narrowed(handover: Handover, config: Config, now_ns: int) -> Handover:
     """`handover` after the address list changed: nobody waits for an address that is configured no more."""
-    unannounced = handover.unannounced & frozenset(config.addresses)
-    return replace(handover, unannounced=unannounced) if unannounced else None
+    return _awaiting(handover, handover.unannounced & frozenset(config.addresses), now_ns)
+
+
+def _awaiting(handover: Handover, unannounced: frozenset[IPAddress], now_ns: int) -> Handover:
+    until_ns = handover.until_ns if unannounced else min(handover.until_ns, now_ns + HANDOVER_LINGER_NS)
+    return replace(handover, unannounced=unannounced, until_ns=until_ns)
 
 
 def former_of(previous: Config, now_ns: int, *, heard_interval_ns: int = 0) -> FormerIdentity:

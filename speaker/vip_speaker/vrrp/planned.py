@@ -45,7 +45,6 @@ from vip_speaker.vrrp.types import (
     FaultState,
     FormerIdentity,
     FormerTaken,
-    Handover,
     Heard,
     InitState,
     IPAddress,
@@ -133,16 +132,17 @@ def step_leaving(config: Config, state: LeavingState, event: Event, now_ns: int)
         case AnnouncementSeen():
             if state.handover is None:
                 return state, ()
-            return _waiting(state, state.handover, announced(state.handover, event.address))
+            return replace(state, handover=announced(state.handover, event.address, now_ns)), ()
         case Reconfigured():
             if config.identity != event.previous.identity:
                 state = replace(state, former=former_of(event.previous, now_ns))
             if state.handover is None:
                 return state, ((AddAddresses(),) if config.addresses != event.previous.addresses else ())
-            return _waiting(state, state.handover, narrowed(state.handover, config))
+            return replace(state, handover=narrowed(state.handover, config, now_ns)), ()
         case Tick():
             if state.handover is not None:
-                return _waiting(state, state.handover, None) if now_ns >= state.handover.until_ns else (state, ())
+                served = now_ns >= state.handover.until_ns
+                return _gone(Cause.SUCCEEDED, state.handover.successor) if served else (state, ())
             return _gone(Cause.NO_SUCCESSOR) if now_ns >= state.until_ns else (state, ())
         case Startup():
             return _stay(config, state, now_ns)
@@ -158,13 +158,6 @@ def step_leaving(config: Config, state: LeavingState, event: Event, now_ns: int)
             return state, ()
         case _:
             assert_never(event)
-
-
-def _waiting(state: LeavingState, before: Handover, after: Handover | None) -> Step:
-    """The handover went from `before` to `after`; None: the successor serves, or had its time."""
-    if after is None:
-        return _gone(Cause.SUCCEEDED, before.successor)
-    return replace(state, handover=after), ()
 
 
 def _gone(cause: Cause, source: IPAddress | None = None) -> Step:

@@ -15,6 +15,9 @@ REPLY_PERIOD_NS = 100 * MS
 # How long a successor's announcements may take (DESIGN, Planned moves): it adds addresses and announces one by one.
 HANDOVER_BASE_NS = 50 * MS
 HANDOVER_PER_ADDRESS_NS = 5 * MS
+# After its last announcement: what clients had sent before they heard it is still on the way, and a successor's kernel
+# may be later than its announcement (keepalived does not wait for it, IPv6).
+HANDOVER_LINGER_NS = 20 * MS
 
 # A demoted master asks for a better peer this long, with adverts every 10 ms (DESIGN, Demotion asks): a peer that heard
 # the first of them takes over within 30 ms + skew (at most 40 ms), so two thirds of them may be lost.

@@ -98,7 +98,7 @@ class Advertisement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
-    """Addresses still on the link, silently, until `successor` has announced them all or `until_ns`."""
+    """Addresses still on the link, silently, until `until_ns`: soon once `successor` has announced them all."""
 
     until_ns: int
     unannounced: frozenset[IPAddress]

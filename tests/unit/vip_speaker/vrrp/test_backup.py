@@ -296,9 +296,20 @@ def test_the_handover_ends_when_every_address_was_announced():
     router = lost()
     assert router.do(AnnouncementSeen(address=VIPS[0])) == ()
     assert router.do(AnnouncementSeen(address=VIPS[0])) == ()
-    assert router.do(AnnouncementSeen(address=VIPS[1])) == (RemoveAddresses(),)
+    assert router.do(AnnouncementSeen(address=VIPS[1])) == ()
+    assert router.after(15 * MS).do(AnnouncementSeen(address=VIPS[1])) == (), "said again: as nothing"
+    assert deadline(router.state) == router.now_ns + 5 * MS
+    assert router.after(5 * MS - 1).tick() == (), "what clients sent before they heard it is still on the way"
+    assert router.after(1).tick() == (RemoveAddresses(),)
     assert router.backup.handover is None
     assert router.do(AnnouncementSeen(address=VIPS[1])) == ()
+
+
+def test_announcements_do_not_lengthen_a_handover():
+    router = lost().after(50 * MS)
+    for address in VIPS:
+        router.do(AnnouncementSeen(address=address))
+    assert router.after(10 * MS).tick() == (RemoveAddresses(),)
 
 
 def test_the_handover_ends_by_time():

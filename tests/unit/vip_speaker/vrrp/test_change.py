@@ -120,7 +120,8 @@ class TestBackup:
         router.hear(200)
         router.do(AnnouncementSeen(address=VIPS[0]))
         assert router.become(addresses=(*VIPS, NEW_VIP)) == ()
-        assert router.become(addresses=(VIPS[0], NEW_VIP)) == (RemoveAddresses(),)
+        assert router.become(addresses=(VIPS[0], NEW_VIP)) == ()
+        assert router.after(20 * MS).tick() == (RemoveAddresses(),)
         assert router.backup.handover is None
         assert router.become(addresses=VIPS) == ()
 
