@@ -10,6 +10,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,7 +83,7 @@ class Daemon:
         self._health = Health(around, self._health_changed)
         self._moved: dict[str, None] = {}
         self._conflicts_now: dict[str, str] = {}
-        self._snapshot = self._documents.snapshot  # as of the last refresh, with what each document came to
+        self._in_force: Mapping[str, Manifest] = {}  # and what each of them came to:
         self._resolutions: dict[str, Resolution] = {}
         self._decoder = Decoder()
         self._links: dict[int, ActiveLink] = {}
@@ -174,8 +175,11 @@ class Daemon:
         self._documents.look_within(0)
 
     def _documents_read(self, changed: bool) -> None:
-        if self._passwords_in_files or (changed and not self._refresh_changed()):
+        if self._passwords_in_files:
             self.refresh()
+        elif changed:
+            now, before = self._documents.snapshot.manifests, self._in_force
+            self._bring_in_force({name for name, one in now.items() if before.get(name) is not one})
 
     @property
     def _passwords_in_files(self) -> bool:
@@ -184,6 +188,13 @@ class Daemon:
 
     def refresh(self) -> None:
         """Bring in force what documents and links mean now."""
+        self._bring_in_force(self._documents.snapshot.manifests.keys())
+
+    def _bring_in_force(self, names: AbstractSet[str]) -> None:
+        """The documents `names`, those that they conflict with or did, and the end of those that are gone.
+
+        Looking at hundreds for each of hundreds that arrive one by one would take seconds.
+        """
         if self._stopping:
             return
         known = self._documents.snapshot.manifests
@@ -193,45 +204,26 @@ class Daemon:
             self.instances[name].release(at_once=name in known)
         vips = {name: one.vip for name, one in manifests.items() if one.vip is not None}
         self._health.documents(vips)
-        health = {name: self._health.assess(vip) for name, vip in vips.items()}
-        resolutions: dict[str, Resolution] = {}
-        for name, vip in vips.items():
-            resolutions[name] = self._resolve(vip, health[name])
-            self.loop.breathe()
-        self._snapshot, self._resolutions = self._documents.snapshot, resolutions
-        self._conflicts_now = self._conflicts(resolutions)
-        for name, vip in vips.items():
-            self._apply(vip, resolutions[name], health[name])
+        self._resolutions = {name: one for name, one in self._resolutions.items() if name in vips}
+        health = {name: self._look_at(vips[name]) for name in vips if name in names}
+        before, self._conflicts_now = self._conflicts_now, self._conflicts(self._resolutions)
+        for name in vips.keys() - names:
+            if self._conflicts_now.get(name) != before.get(name):
+                health[name] = self._look_at(vips[name])
+        self._in_force = known
+        for name, assessment in health.items():
+            self._apply(vips[name], self._resolutions[name], assessment)
             self.loop.breathe()
         self._close_unused_links()
         self._cleanup.set_intervals(self.instances.values())
         self._outlet.documents(manifests, self._passwords.problems, self._documents.snapshot.problems)
 
-    def _refresh_changed(self) -> bool:
-        """The same where nothing but a few documents changed, which concern no other VIP: looking at hundreds for each
-        of hundreds that arrive one by one would take seconds. False where that is not so.
-        """
-        now, before = self._documents.snapshot, self._snapshot
-        changed = {name: one.vip for name, one in now.manifests.items() if before.manifests.get(name) is not one}
-        vips = {name: vip for name, vip in changed.items() if vip is not None and not vip.deleted}
-        if self._stopping or vips.keys() != changed.keys() or before.manifests.keys() - now.manifests.keys():
-            return self._stopping
-        manifests = _without_deleted(now.manifests)
-        self._health.documents({name: one.vip for name, one in manifests.items() if one.vip is not None})
-        health = {name: self._health.assess(vip) for name, vip in vips.items()}
-        resolutions = self._resolutions | {name: self._resolve(vip, health[name]) for name, vip in vips.items()}
-        conflicts = self._conflicts(resolutions)
-        others = (conflicts.keys() | self._conflicts_now.keys()) - vips.keys()
-        if any(conflicts.get(name) != self._conflicts_now.get(name) for name in others):
-            return False
-        self._snapshot, self._resolutions, self._conflicts_now = now, resolutions, conflicts
-        for name, vip in vips.items():
-            self._apply(vip, resolutions[name], health[name])
-            self.loop.breathe()
-        self._close_unused_links()
-        self._cleanup.set_intervals(self.instances.values())
-        self._outlet.documents(manifests, self._passwords.problems, now.problems)
-        return True
+    def _look_at(self, vip: VirtualIP) -> Assessment:
+        """What its checks say; and with that, what it means on the links of this host."""
+        health = self._health.assess(vip)
+        self._resolutions[vip.name] = self._resolve(vip, health)
+        self.loop.breathe()
+        return health
 
     def _apply(self, vip: VirtualIP, resolution: Resolution, health: Assessment) -> None:
         instance = self.instances.get(vip.name)

@@ -40,51 +40,90 @@ def manifest(name, **metadata):
     return Manifest(name=name, vip=parse_document(document, lone=True))
 
 
-class Router:
-    """The parts of a daemon that new documents concern; `conflicts` is what they are found to be."""
+class Router(Daemon):
+    """What documents come to, without a link: `conflicts` is what they are found to be."""
 
     def __init__(self, *names):
-        self.applied, self.conflicts = [], {}
-        self._snapshot = Snapshot(manifests={name: manifest(name) for name in names})
-        self._resolutions = dict.fromkeys(names, "before")
-        self._conflicts_now = {}
-        self._stopping = False
+        self.applied, self.released, self.conflicts = [], [], {}
+        self._stopping, self._conflicts_now, self._resolutions, self._in_force = False, {}, {}, {}
         self._passwords = SimpleNamespace(problems={})
         self.instances = {}
         self.loop = SimpleNamespace(breathe=lambda: None)
         self._health = SimpleNamespace(documents=lambda vips: None, assess=lambda vip: None)
         self._cleanup = SimpleNamespace(set_intervals=lambda _: None)
         self._outlet = SimpleNamespace(documents=lambda *_: None)
-        self._close_unused_links = lambda: None
-        self._resolve = lambda vip, _: f"of {vip.name}"
-        self._conflicts = lambda _: self.conflicts
-        self._apply = lambda vip, resolution, _: self.applied.append((vip.name, resolution))
+        self.read(**{name: manifest(name) for name in names})
+
+    def _close_unused_links(self):
+        pass
+
+    def _resolve(self, vip, health):
+        return f"of {vip.name}"
+
+    def _conflicts(self, resolutions):
+        return {name: why for name, why in self.conflicts.items() if name in resolutions}
+
+    def _apply(self, vip, resolution, health):
+        assert resolution == f"of {vip.name}"
+        self.applied.append(vip.name)
+        release = lambda at_once: self.released.append((vip.name, at_once))  # noqa: E731
+        self.instances.setdefault(vip.name, SimpleNamespace(release=release))
 
     def read(self, **changes):
-        kept = {name: one for name, one in self._snapshot.manifests.items() if changes.get(name, one) is not None}
-        manifests = kept | {name: one for name, one in changes.items() if one is not None}
+        """These documents are there anew, the others as they were; None: gone."""
+        self.applied, self.released = [], []
+        manifests = {name: one for name, one in (self._in_force | changes).items() if one is not None}
         self._documents = SimpleNamespace(snapshot=Snapshot(manifests=manifests))
-        return Daemon._refresh_changed(self)
+        self._documents_read(changed=True)
 
 
 def test_a_document_that_concerns_no_other_vip_is_all_that_is_looked_at():
     router = Router("a", "b", "c")
-    assert router.read(b=manifest("b"), d=manifest("d"))
-    assert sorted(router.applied) == [("b", "of b"), ("d", "of d")]
-    assert router._resolutions == {"a": "before", "b": "of b", "c": "before", "d": "of d"}
-    router.applied.clear()
-    assert router.read()
+    assert router.applied == ["a", "b", "c"]
+    router.read(b=manifest("b"), d=manifest("d"))
+    assert router.applied == ["b", "d"]
+    assert router._resolutions.keys() == {"a", "b", "c", "d"}
+    router.read()
     assert router.applied == []
 
 
-def test_what_may_concern_others_is_a_matter_of_all_documents():
-    router = Router("a", "b")
-    assert not router.read(b=None), "gone"
-    assert not router.read(b=manifest("b", deletionTimestamp="2026-01-01T00:00:00Z")), "deleted"
-    assert not router.read(b=Manifest(name="b", vip=None, problems=("?",))), "never good"
+def test_whose_conflict_begins_or_ends_is_looked_at_too():
+    router = Router("a", "b", "c")
     router.conflicts = {"a": "its virtual router ID is that of b"}
-    assert not router.read(b=manifest("b")), "another must give way"
+    router.read(b=manifest("b"))
+    assert router.applied == ["b", "a"]
+    router.read(b=manifest("b"))
+    assert router.applied == ["b"], "the conflict of a is in force"
+    router.conflicts = {}
+    router.read(b=manifest("b"))
+    assert router.applied == ["b", "a"]
+
+
+def test_what_is_gone_is_released_and_what_is_deleted_at_once():
+    router = Router("a", "b", "c")
+    router.read(a=None, b=manifest("b", deletionTimestamp="2026-01-01T00:00:00Z"))
+    assert router.released == [("a", False), ("b", True)]
     assert router.applied == []
-    router.conflicts = {"b": "its virtual router ID is that of a"}
-    assert router.read(b=manifest("b"))
-    assert router._conflicts_now == router.conflicts
+    assert router._resolutions.keys() == {"c"}
+
+
+def test_a_document_that_was_never_good_means_nothing_and_stands_in_nobody_s_way():
+    router = Router("a")
+    router.read(b=Manifest(name="b", vip=None, problems=("?",)))
+    assert router.applied == []
+    router.read(b=manifest("b"))
+    assert router.applied == ["b"]
+
+
+def test_a_refresh_looks_at_everything():
+    router = Router("a", "b")
+    router.applied = []
+    router.refresh()
+    assert router.applied == ["a", "b"]
+
+
+def test_nothing_is_brought_in_force_by_one_that_leaves():
+    router = Router("a")
+    router._stopping = True
+    router.read(b=manifest("b"))
+    assert router.applied == []
