@@ -306,8 +306,8 @@ def test_what_was_compared_is_not_compared_again(tmp_path, monkeypatch):
     bench.reporter.report(states)
     bench.reporter.report(states)
     compared = []
-    own = bench.reporter._change
-    monkeypatch.setattr(bench.reporter, "_change", lambda body, of: compared.append(of) or own(body, of))
+    own = bench.reporter._due._compare
+    monkeypatch.setattr(bench.reporter._due, "_compare", lambda memory, *of: compared.append(of[1]) or own(memory, *of))
     bench.reporter.report(states)
     assert compared == []
     changed = {**states, "a": state("MASTER", name="a")}
@@ -524,8 +524,8 @@ def test_one_that_waits_for_something_is_not_compared_again_and_again(tmp_path, 
     states = {"web": state("BACKUP", master="")}
     bench.reporter.report(states)
     compared = []
-    own = bench.reporter._change
-    monkeypatch.setattr(bench.reporter, "_change", lambda body, of: compared.append(of) or own(body, of))
+    own = bench.reporter._due._compare
+    monkeypatch.setattr(bench.reporter._due, "_compare", lambda memory, *of: compared.append(of[1]) or own(memory, *of))
     bench.reporter.report(states)
     assert compared == []
     bench.now += 4
