@@ -23,7 +23,8 @@ from typing import Any
 
 import yaml
 from kubernetes import client, config
-from vip_operator.plan.world import OPERATOR_ENTRY_FIELDS, OPERATOR_STATUS_FIELDS, TEMPLATE_HASH_ANNOTATION
+from vip_operator.plan.daemonset import TEMPLATE_HASH_ANNOTATION
+from vip_operator.plan.virtualip import OPERATOR_ENTRY_FIELDS, OPERATOR_STATUS_FIELDS
 from vip_speaker.agent.report import mastership
 
 from tests.cluster.embedded import Cluster, remove_abandoned

@@ -7,19 +7,16 @@ from typing import Any
 
 from vip_operator.plan import Plan, World, plan
 from vip_operator.plan.changes import ApplyDaemonSet, ApplyStatus, Change, ClearEntry, DeletePod, Event
-from vip_operator.plan.world import (
+from vip_operator.plan.daemonset import TEMPLATE_HASH_ANNOTATION, DaemonSet, SpeakerPod, Template
+from vip_operator.plan.node import Node
+from vip_operator.plan.virtualip import (
     OPERATOR_ENTRY_FIELDS,
     OPERATOR_MANAGER,
     OPERATOR_STATUS_FIELDS,
     SPEAKER_MANAGER_PREFIX,
-    TEMPLATE_HASH_ANNOTATION,
-    DaemonSet,
-    Node,
-    PodQuery,
-    SpeakerPod,
-    Template,
     Vip,
 )
+from vip_operator.plan.world import PodQuery
 from vip_speaker.agent.report import mastership
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ from kubernetes import client
 from kubernetes.utils.keepalive import tcp_keepalive_socket_options
 from urllib3.exceptions import HTTPError
 
-from vip_operator.plan.world import OPERATOR_MANAGER
+from vip_operator.plan.virtualip import OPERATOR_MANAGER
 from vip_operator.store import CONFIG_MAPS, DAEMON_SETS, NODES, PODS, VIPS
 
 GROUP_VERSION = "kube-vrrp.io/v1alpha1"

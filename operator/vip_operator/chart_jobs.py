@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from vip_operator.api import RESOURCE, Api
-from vip_operator.plan.world import RELEASE_ANNOTATION
+from vip_operator.plan.daemonset import RELEASE_ANNOTATION
 
 logger = logging.getLogger(__name__)
 

@@ -16,18 +16,18 @@ from typing import Any
 
 import yaml
 
-from vip_operator.plan.world import (
+from vip_operator.plan.content import parse_time
+from vip_operator.plan.daemonset import (
     DEFAULT_PROGRESS_DEADLINE,
     PROGRESS_DEADLINE_ANNOTATION,
     RELEASE_ANNOTATION,
     DaemonSet,
-    Node,
     SpeakerPod,
     Template,
-    Vip,
-    World,
-    parse_time,
 )
+from vip_operator.plan.node import Node
+from vip_operator.plan.virtualip import Vip
+from vip_operator.plan.world import World
 
 VIPS = "virtualips"
 NODES = "nodes"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from vip_operator.plan.world import Template
+from vip_operator.plan.daemonset import Template
 
 from tests.cluster.embedded import Cluster, builder
 from tests.cluster.embedded.command import REPOSITORY

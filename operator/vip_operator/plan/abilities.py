@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from vip_api.model import Track, VirtualIPSpec
 
-from vip_operator.plan.world import Template
+from vip_operator.plan.daemonset import Template
 
 _ROOT, _DIRECTORY = "--files-root=", "--files-dir="
 

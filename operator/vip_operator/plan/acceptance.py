@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vip_operator.plan.priorities import group_top
-from vip_operator.plan.world import Vip, World
+from vip_operator.plan.virtualip import Vip
+from vip_operator.plan.world import World
 
 OWNER = 255
 

@@ -16,8 +16,9 @@ from vip_operator.plan.acceptance import Refusal
 from vip_operator.plan.changes import Event
 from vip_operator.plan.facts import problems
 from vip_operator.plan.participation import lacks_link
+from vip_operator.plan.virtualip import FAULT, MASTER, Entry, Vip
 from vip_operator.plan.vrids import Decision
-from vip_operator.plan.world import FAULT, MASTER, Entry, Vip, World
+from vip_operator.plan.world import World
 
 ANOTHER_MASTER = "AnotherMaster"
 """The reason code of a speaker that is MASTER and keeps hearing another one."""

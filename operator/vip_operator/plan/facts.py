@@ -11,8 +11,10 @@ from typing import Any
 
 from vip_api.model import CORDON_FACT, OnCordon, Track, VirtualIPSpec
 
+from vip_operator.plan.node import Node
 from vip_operator.plan.selectors import from_mapping
-from vip_operator.plan.world import Entry, Node, PodQuery, World
+from vip_operator.plan.virtualip import Entry
+from vip_operator.plan.world import PodQuery, World
 
 LEAVING_TAINTS = frozenset({"ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted"})
 """Put on a node before it is drained and removed."""

@@ -12,7 +12,8 @@ import heapq
 
 from vip_api.model import VirtualIPSpec
 
-from vip_operator.plan.world import MASTER, Entry, Vip, World
+from vip_operator.plan.virtualip import MASTER, Entry, Vip
+from vip_operator.plan.world import World
 
 INTERFACE_MISSING = "InterfaceMissing"
 """The reason code of a speaker whose node has no link for the VIP."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from vip_api.model import VirtualIPSpec
 
+from vip_operator.plan.node import Node
 from vip_operator.plan.selectors import matches
-from vip_operator.plan.world import Node, Vip
+from vip_operator.plan.virtualip import Vip
 
 HIGHEST = 254
 """The highest priority of a router that does not own the addresses (RFC 9568 section 5.2.4)."""

@@ -16,8 +16,9 @@ from vip_operator.plan.changes import ApplyStatus, Change, ClearEntry, Plan
 from vip_operator.plan.conditions import Situation, events, judge, masters, stamped
 from vip_operator.plan.facts import facts
 from vip_operator.plan.participation import lacks_link, participants, rank
+from vip_operator.plan.virtualip import BACKUP, INIT, Vip
 from vip_operator.plan.vrids import Decision
-from vip_operator.plan.world import BACKUP, INIT, Vip, World
+from vip_operator.plan.world import World
 
 LISTENING_RECHECK_S = 1.0
 SEVERAL_MASTERS_RECHECK_S = 3.0

@@ -14,16 +14,9 @@ from typing import Any
 from vip_api.model import CORDON_FACT, OnCordon
 
 from vip_operator.plan.changes import ApplyDaemonSet, DeletePod
-from vip_operator.plan.world import (
-    FAULT,
-    MASTER,
-    TEMPLATE_HASH_ANNOTATION,
-    Entry,
-    SpeakerPod,
-    Template,
-    Vip,
-    World,
-)
+from vip_operator.plan.daemonset import TEMPLATE_HASH_ANNOTATION, SpeakerPod, Template
+from vip_operator.plan.virtualip import FAULT, MASTER, Entry, Vip
+from vip_operator.plan.world import World
 
 LOOK_AGAIN = timedelta(seconds=10)
 

@@ -15,7 +15,8 @@ from datetime import timedelta
 from vip_api.model import VirtualIPSpec
 
 from vip_operator.plan.participation import lacks_link
-from vip_operator.plan.world import Vip, World
+from vip_operator.plan.virtualip import Vip
+from vip_operator.plan.world import World
 
 VRIDS = 255
 """1..255 (RFC 9568 section 5.2.3)."""

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from vip_api.schema import NAME_RULE
 from vip_operator.plan.abilities import Abilities, abilities
-from vip_operator.plan.world import Template
+from vip_operator.plan.daemonset import Template
 from vip_operator.store import CONFIG_MAPS, Extra, Store
 from vip_speaker import cli
 

@@ -1,7 +1,7 @@
 """Checks that the speakers cannot carry out as the chart was installed."""
 
 import pytest
-from vip_operator.plan.world import Template
+from vip_operator.plan.daemonset import Template
 
 from tests.operator_world import FakeCluster, manifest
 

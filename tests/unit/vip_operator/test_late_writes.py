@@ -5,7 +5,7 @@ Any one write of the way from new VirtualIPs to served ones, and of a rollout; i
 
 import pytest
 from vip_operator.plan.changes import ApplyStatus
-from vip_operator.plan.world import Template
+from vip_operator.plan.daemonset import Template
 
 from tests.operator_world import FakeCluster, manifest
 

@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from vip_operator.plan.world import SpeakerPod, Vip
+from vip_operator.plan.virtualip import Vip
 from vip_operator.store import CONFIG_MAPS, DAEMON_SETS, NODES, PODS, VIPS, Extra, Store
 
 from tests.operator_world import manifest
@@ -94,48 +94,6 @@ def test_the_progress_deadline_is_read_from_the_annotation(text, seconds):
         template = store.world(cluster_uid="c", extra=Extra()).template
         assert template is not None
     assert template.progress_deadline.total_seconds() == seconds
-
-
-def speaker_pod(*, container=None, **parts):
-    statuses = [{"name": "agent", "ready": True, "state": {"running": {}}}]
-    if container is not None:
-        statuses.append({"name": "router", "image": "speaker:2", "ready": False, **container})
-    status = {"containerStatuses": statuses, **parts.pop("status", {})}
-    pod = SpeakerPod.from_object(thing("p", spec={"nodeName": "node1"}, status=status) | parts)
-    assert pod is not None
-    return pod
-
-
-PULL = "its container router waits: ImagePullBackOff, image speaker:2"
-CRASH = "its container router ended with status 1"
-ENDED = {"terminated": {"exitCode": 1, "reason": "Error"}}
-KILLED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
-
-
-@pytest.mark.parametrize(
-    ("container", "trouble"),
-    [
-        (None, ""),
-        ({"ready": True, "state": {"running": {}}, "lastState": ENDED}, CRASH),
-        ({"state": {"waiting": {"reason": "ErrImagePull"}}}, PULL),
-        ({"state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}}}, PULL),
-        ({"state": ENDED}, CRASH),
-        ({"state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}}, "lastState": ENDED}, CRASH),
-        ({"state": {"running": {}}, "lastState": ENDED}, CRASH),
-        ({"state": {}, "lastState": KILLED}, "its container router ended with status 137 (OOMKilled)"),
-        ({"state": {"waiting": {}}}, ""),
-    ],
-)
-def test_what_keeps_a_pod_is_said_in_words_that_do_not_change_with_each_attempt(container, trouble):
-    assert speaker_pod(container=container).trouble == trouble
-
-
-def test_a_pod_that_finds_no_room_is_one_of_the_node_that_it_is_meant_for():
-    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node2"]}]}
-    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
-    scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
-    pod = speaker_pod(spec={"affinity": affinity}, status={"containerStatuses": None, "conditions": [scheduled]})
-    assert (pod.node, pod.ready, pod.trouble) == ("node2", False, "Unschedulable: 0/3 nodes")
 
 
 def test_release_is_read_from_the_annotation():
