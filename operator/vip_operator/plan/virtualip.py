@@ -10,6 +10,7 @@ from typing import Any
 
 from vip_api.model import Problem, VirtualIP, VirtualIPSpec
 from vip_api.parse import parse_document
+from vip_api.seniority import seniority
 
 from vip_operator.plan.content import integer, mapping, parse_time, string
 
@@ -74,11 +75,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vip:
-    """A VirtualIP as observed. `spec` is None when it does not parse; then `problems` says why."""
+    """A VirtualIP as observed. `spec` is None when it does not parse; then `problems` says why. Sorted by `seniority`,
+    who wins comes first when two claim the same.
+    """
 
     name: str
     uid: str
     created_at: datetime
+    seniority: tuple[str, str]
     generation: int
     spec: VirtualIPSpec | None
     problems: tuple[Problem, ...] = ()
@@ -93,11 +97,6 @@ class Vip:
     def announced_master(self) -> str | None:
         """The master that the operator wrote last; None since a node has named itself."""
         return string(self.owned_status.get("master"))
-
-    @property
-    def seniority(self) -> tuple[datetime, str]:
-        """Who wins when two objects claim the same: the older, then the first by name."""
-        return self.created_at, self.name
 
     @property
     def accepted(self) -> bool:
@@ -120,6 +119,7 @@ class Vip:
             name=metadata["name"],
             uid=metadata["uid"],
             created_at=parse_time(metadata.get("creationTimestamp")) or datetime.max.replace(tzinfo=UTC),
+            seniority=seniority(metadata),
             generation=metadata.get("generation", 1),
             spec=spec,
             problems=() if isinstance(parsed, VirtualIP) else tuple(parsed),

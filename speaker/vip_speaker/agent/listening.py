@@ -13,6 +13,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from vip_api.seniority import seniority
+
 from vip_speaker.agent.desired import Document, is_unicast, own_entry
 from vip_speaker.agent.report import MAX_ALSO_FOR, entry, written
 from vip_speaker.statefile import VirtualIPState
@@ -38,7 +40,7 @@ def reports(waiting: Waiting, bodies: Iterable[Document], node: str) -> dict[str
     """What is to be reported, by VirtualIP: one for each link on which some wait of whom nothing was said yet."""
     said = {key for body in bodies for key in _said_for(own_entry(body, node))} if waiting else set()
     missing: defaultdict[str, list[str]] = defaultdict(list)
-    for name in sorted(waiting, key=lambda name: _seniority(waiting[name][0])):
+    for name in sorted(waiting, key=lambda name: seniority(waiting[name][0]["metadata"])):
         body, state = waiting[name]
         if (state.interface, body["metadata"]["uid"]) not in said:
             missing[state.interface].append(name)
@@ -54,11 +56,6 @@ def with_others(link: Mapping[str, Any], uids: Iterable[str]) -> dict[str, Any]:
     """The link's part of a report that also counts for the VirtualIPs with these uids."""
     named = list(uids)
     return {**link, "alsoFor": named} if named else dict(link)
-
-
-def _seniority(body: Document) -> tuple[str, str]:
-    """The order in which the operator chooses."""
-    return str(body["metadata"].get("creationTimestamp", "")), str(body["metadata"]["name"])
 
 
 def _said_for(own: Mapping[str, Any] | None) -> list[tuple[object, str]]:

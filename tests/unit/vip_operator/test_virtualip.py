@@ -81,11 +81,3 @@ def test_the_master_is_the_operators_until_a_node_names_itself():
 def test_the_reason_code_stands_before_the_colon():
     assert Report(state="MASTER", reason="AnotherMaster: 10.0.0.9 advertises").reason_code == "AnotherMaster"
     assert Report(state="BACKUP").reason_code == ""
-
-
-def test_the_older_is_senior_and_of_the_same_age_the_first_by_name():
-    old, new = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
-    first = vip(name="b", creationTimestamp=old)
-    second = vip(name="c", creationTimestamp=old)
-    third = vip(name="a", creationTimestamp=new)
-    assert sorted([third, second, first], key=lambda v: v.seniority) == [first, second, third]
