@@ -20,20 +20,23 @@ NOPREEMPT = V3.with_(preempt=False)
 KINDS = pytest.mark.parametrize("router", [V2, NOPREEMPT], ids=["version-2", "nopreempt"])
 
 
-def document(router: VirtualRouter, value: Path, *, named: int | None) -> str:
-    """Ours at 200 and the number in a file; `named`: the priority of the second node that the manifest names."""
+def document(router: VirtualRouter, value: Path, *, named: int | None, stands: int | None = None) -> str:
+    """Ours at 200 and the number in a file; `named`: the priority of the second node that the manifest names, `stands`:
+    what its checks have made of that.
+    """
     written: dict[str, Any] = yaml.safe_load(manifest(router.with_(priority=BASE)))
     written["spec"]["track"] = [{"name": "value", "weight": 1, "file": {"path": str(value)}}]
     if named is not None:
         peer = {"node": "second", "priority": named, "address": ADDRESS["second"]}
+        peer |= {} if stands is None else {"effectivePriority": stands}
         written["assignment"] = {"priority": BASE, "virtualRouterID": router.vrid, "peers": [peer]}
     return yaml.safe_dump(written)
 
 
-def master(lan: Scene, router: VirtualRouter, value: Path, *, named: int | None) -> KubeVrrp:
+def master(lan: Scene, router: VirtualRouter, value: Path, *, named: int | None, stands: int | None = None) -> KubeVrrp:
     """Ours on the first host, MASTER at 210."""
     value.write_text(f"{BONUS}\n")
-    first = lan.ours(lan.first, router, manifests={router.name: document(router, value, named=named)})
+    first = lan.ours(lan.first, router, manifests={router.name: document(router, value, named=named, stands=stands)})
     lan.wait_holder(lan.first)
     lan.capture.wait_advert(priority=BASE + BONUS)
     return first
@@ -86,9 +89,13 @@ def test_priority_0_is_never_said_where_no_better_node_is_named(
 
 
 @KINDS
-def test_nothing_moves_when_the_named_node_is_no_better(lan: Scene, tmp_path: Path, router: VirtualRouter) -> None:
+@pytest.mark.parametrize(("named", "stands"), [(BASE - BONUS, None), (OTHER, BASE - BONUS)], ids=["worse", "demoted"])
+def test_nothing_moves_when_the_named_node_is_no_better(
+    lan: Scene, tmp_path: Path, router: VirtualRouter, named: int, stands: int | None
+) -> None:
+    """Also where it was the better one until a check of its own failed."""
     value = tmp_path / "value"
-    master(lan, router, value, named=BASE - BONUS)
+    master(lan, router, value, named=named, stands=stands)
     lan.peer("keepalived", lan.second, router.with_(priority=BASE - BONUS)).start()
     failed = demote(lan, value)
     lan.capture.wait_advert(priority=BASE, since=failed.time)

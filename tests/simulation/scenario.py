@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from vip_speaker.vrrp.machine import role
+from vip_speaker.vrrp.timing import STANDOFF_NS
 from vip_speaker.vrrp.types import (
     MS,
     OWNER_PRIORITY,
@@ -14,6 +15,7 @@ from vip_speaker.vrrp.types import (
     Config,
     Failed,
     Identity,
+    Peer,
     Recovered,
     Role,
     Shutdown,
@@ -40,10 +42,13 @@ class Shape:
     preempt: bool
     preempt_delay_ns: int
     addresses: int
+    named: bool = False
+    """Whether the hosts are told of each other, as in a cluster."""
 
     @property
     def longest_master_down_ns(self) -> int:
-        return 3 * self.interval_ns + (SECOND if self.version == 2 else self.interval_ns)
+        standoff_ns = (self.hosts - 1) * STANDOFF_NS if self.named else 0
+        return 3 * self.interval_ns + (SECOND if self.version == 2 else self.interval_ns) + standoff_ns
 
     @property
     def settled_after_ns(self) -> int:
@@ -72,6 +77,7 @@ def draw_shape(world: World, *, fast: bool) -> Shape:
         preempt=rng.random() < 0.7,
         preempt_delay_ns=rng.choice((0, 0, 2 * interval_ns)),
         addresses=rng.randint(1, 4),
+        named=rng.random() < 0.7,
     )
 
 
@@ -80,6 +86,9 @@ def build(world: World, shape: Shape) -> None:
     priorities = [rng.choice((1, 50, 100, 100, 150, 200, 252, 253, 254)) for _ in range(shape.hosts)]
     if rng.random() < 0.1:
         priorities[0] = 255
+    peers = [
+        Peer(priority=priority, address=IPv4Address("10.0.0.10") + index) for index, priority in enumerate(priorities)
+    ]
     for index, priority in enumerate(priorities):
         config = Config(
             identity=identity(shape, 0),
@@ -89,7 +98,7 @@ def build(world: World, shape: Shape) -> None:
             addresses=tuple(IPv4Address("10.0.0.100") + number for number in range(shape.addresses)),
             preempt=shape.preempt,
             preempt_delay_ns=shape.preempt_delay_ns,
-            better_peer_named=priority < max(priorities),
+            peers=tuple(peer for other, peer in enumerate(peers) if other != index) if shape.named else (),
         )
         host = Host(world, f"r{index}", config, drift_ppm=rng.randint(-500, 500))
         world.after(rng.randint(0, 2 * shape.interval_ns), host.start)
@@ -109,8 +118,18 @@ def latest_config(host: Host) -> Config:
 
 
 def change_priority(host: Host, priority: int) -> None:
-    others = [latest_config(other).priority for other in host.world.hosts if other is not host]
-    host.tell(replace(latest_config(host), priority=priority, better_peer_named=priority < max(others)))
+    """The others hear of it from the API server, a little later, where anybody tells them."""
+    host.tell(replace(latest_config(host), priority=priority))
+    host.world.after(host.world.random.randint(20 * MS, SECOND // 2), lambda: report_priorities(host.world))
+
+
+def report_priorities(world: World) -> None:
+    for host in world.hosts:
+        config = latest_config(host)
+        if config.peers:
+            others = [latest_config(other) for other in world.hosts if other is not host]
+            told = tuple(Peer(priority=other.priority, address=other.primary_address) for other in others)
+            host.tell(replace(config, peers=told))
 
 
 class Chaos:

@@ -48,7 +48,6 @@ class Moves:
                 advertisement_interval_ns=shape.interval_ns,
                 primary_address=addresses[name],
                 addresses=(IPv4Address("10.0.0.100"),),
-                better_peer_named=priority < max(self.base.values()),
                 peers=self._peers_of(name),
             )
             host = Host(world, name, config, drift_ppm=rng.randint(-500, 500))
@@ -87,8 +86,7 @@ class Moves:
 
     def _reprioritize(self, host: Host, priority: int) -> None:
         self.effective[host.name] = priority
-        better = any(other > priority for name, other in self.effective.items() if name != host.name)
-        host.tell(replace(host.config, priority=priority, better_peer_named=better))
+        host.tell(replace(host.config, priority=priority))
         self.world.after(self.world.random.randint(20 * MS, SECOND // 2), self._report)
 
     def _report(self) -> None:

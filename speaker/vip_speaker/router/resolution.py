@@ -51,8 +51,7 @@ class Resolved:
 
     def with_peers_of(self, other: Resolved) -> Resolved:
         """The same, had it been told of its peers what `other` was. (Where it sends, `peers`, is its own.)"""
-        config = replace(self.config, peers=other.config.peers, better_peer_named=other.config.better_peer_named)
-        return replace(self, config=config)
+        return replace(self, config=replace(self.config, peers=other.config.peers))
 
 
 Resolution = Waiting | Unusable | Resolved
@@ -114,7 +113,6 @@ def resolve(vip: VirtualIP, kernel: KernelView, *, password: str | None = None, 
         addresses=tuple(address.ip for address in addresses),
         preempt=spec.preempt,
         preempt_delay_ns=spec.preempt_delay_ms * MS,
-        better_peer_named=assignment is not None and any(peer.priority > effective for peer in assignment.peers),
         peers=()
         if assignment is None
         else tuple(Peer(priority=peer.effective, address=peer.address) for peer in assignment.peers),

@@ -59,9 +59,9 @@ class Peer:
 class Config:
     """One virtual router on one link. `priority` is the effective one, 1..255, trackers already counted in.
 
-    `better_peer_named`: assignments or manifest name a router whose priority is above ours; only then may a demoted v2
-    master give up by priority 0. `peers` decide nothing but how long a BACKUP lets better ones go first; empty where
-    nobody tells of them. `addresses` are those that the router holds as master, advertised or not.
+    `peers` decide how long a BACKUP lets better ones go first, and whether a demoted master offers its place by
+    priority 0; empty where nobody tells of them. `addresses` are those that the router holds as master, advertised or
+    not.
     """
 
     identity: Identity
@@ -71,8 +71,12 @@ class Config:
     addresses: tuple[IPAddress, ...]
     preempt: bool = True
     preempt_delay_ns: int = 0
-    better_peer_named: bool = False
     peers: tuple[Peer, ...] = ()
+
+    @property
+    def better_peer_named(self) -> bool:
+        """Whether somebody is known to be above us: without, a demoted master that cannot squeeze just stays."""
+        return any(peer.priority > self.priority for peer in self.peers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

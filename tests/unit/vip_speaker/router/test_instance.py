@@ -42,10 +42,10 @@ class Router:
 
 
 def test_other_peers_are_in_force_with_the_channel_that_is_there():
-    router, config = Router(), replace(CONFIG, peers=PEERS, better_peer_named=True)
+    router, config = Router(), replace(CONFIG, peers=PEERS)
     Instance._configure(router, replace(IN_FORCE, config=config))
     assert router.config.peers == PEERS
-    assert router._resolved.config.better_peer_named
+    assert router._resolved.config.peers == PEERS
     assert router.steps == [(Reconfigured(previous=CONFIG), config)], "the election reckons with them"
 
 

@@ -115,9 +115,28 @@ def test_peers_stand_where_their_checks_put_them():
     assert resolved(vip()).config.peers == ()
 
 
-def test_no_better_peer_is_named_among_worse_ones():
-    assignment = Assignment(priority=254, virtual_router_id=77, peers=(model.Peer(node="b", priority=252),))
-    assert not resolved(vip(assignment=assignment)).config.better_peer_named
+@pytest.mark.parametrize(
+    ("assigned", "effective", "better"),
+    [
+        (252, None, False),
+        (252, 204, False),
+        (200, 205, True),  # by a check that adds
+        (254, None, True),
+        (254, 205, True),
+        (254, 204, False),  # no better: on equal terms it would not preempt us either
+        (254, 194, False),  # its own check has failed, and further: it would be a worse master
+    ],
+)
+def test_a_peer_is_better_if_its_checks_leave_it_above_ours(assigned, effective, better):
+    peers = (model.Peer(node="b", priority=assigned, effective_priority=effective),)
+    document = vip(assignment=Assignment(priority=253, virtual_router_id=77, peers=peers))
+    ours = 253 if effective is None else 204
+    config = resolved(document, contribution=ours - 253).config
+    assert (config.priority, config.better_peer_named) == (ours, better)
+
+
+def test_a_lone_router_is_told_of_nobody():
+    assert not resolved(vip(priority=1)).config.better_peer_named
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from vip_speaker.vrrp.types import (
     Announce,
     AnnouncementSeen,
     MasterState,
+    Peer,
     RemoveAddresses,
     SendAdvertisement,
     Squeeze,
@@ -191,7 +192,9 @@ class TestMaster:
         assert router.said == [(100, 40 * SECOND)]
         assert router.master.advert_at_ns == due_ns + 40 * SECOND
 
-    @pytest.mark.parametrize("change", [{"preempt": False}, {"preempt_delay_ns": SECOND}, {"better_peer_named": True}])
+    @pytest.mark.parametrize(
+        "change", [{"preempt": False}, {"preempt_delay_ns": SECOND}, {"peers": (Peer(priority=200),)}]
+    )
     def test_what_a_master_does_not_use(self, change):
         router = master()
         state = router.state
@@ -276,7 +279,8 @@ class TestDemotion:
 
     @pytest.mark.parametrize(("version", "preempt"), [(2, True), (3, False)])
     def test_without_a_better_peer_it_is_just_lower(self, version, preempt):
-        router = master(config_of(version, preempt=preempt))
+        named = (Peer(priority=90, address=HIGHER_ADDRESS), Peer(priority=80))
+        router = master(config_of(version, preempt=preempt, peers=named))
         state = router.state
         assert router.become(priority=90) == ()
         assert router.state == state

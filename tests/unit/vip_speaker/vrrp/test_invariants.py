@@ -22,6 +22,7 @@ from vip_speaker.vrrp.types import (
     LeavingState,
     MasterState,
     OtherVersionHeard,
+    Peer,
     Recovered,
     Role,
     SendAdvertisement,
@@ -35,6 +36,7 @@ from tests.election import OTHER_V3, V2, V3, VIPS, Router, backup, config_of, ma
 
 PRIORITIES = st.sampled_from((1, 50, 99, 100, 101, 150, 254, 255))
 SOURCES = st.sampled_from([IPv4Address(f"10.0.0.{last}") for last in (10, 20, 30)])
+PEERS = st.lists(st.builds(Peer, priority=PRIORITIES, address=st.none() | SOURCES), max_size=3).map(tuple)
 INTERVALS = st.sampled_from((CENTISECOND, 100 * MS, SECOND, 10 * SECOND))
 LENGTHS = st.one_of(st.integers(0, 15 * SECOND), st.sampled_from((0, 1, CENTISECOND, 50 * MS, SECOND, 3 * SECOND)))
 LONGEST_NS = 10 * SECOND
@@ -51,11 +53,11 @@ class Election(RuleBasedStateMachine):
         priority=PRIORITIES,
         preempt=st.booleans(),
         delay_ns=st.sampled_from((0, 5 * SECOND)),
-        better=st.booleans(),
+        peers=PEERS,
     )
-    def configure(self, version, priority, preempt, delay_ns, better):
+    def configure(self, version, priority, preempt, delay_ns, peers):
         self.router.config = config_of(
-            version, priority=priority, preempt=preempt, preempt_delay_ns=delay_ns, better_peer_named=better
+            version, priority=priority, preempt=preempt, preempt_delay_ns=delay_ns, peers=peers
         )
         self.router.do(Startup())
 
@@ -125,7 +127,7 @@ class Election(RuleBasedStateMachine):
             optional={
                 "priority": PRIORITIES,
                 "preempt": st.booleans(),
-                "better_peer_named": st.booleans(),
+                "peers": PEERS,
                 "preempt_delay_ns": st.sampled_from((0, SECOND, 5 * SECOND)),
                 "addresses": st.sampled_from((VIPS, VIPS[:1], VIPS[1:])),
                 "identity": st.sampled_from((V2, V3, OTHER_V3)),
@@ -172,7 +174,7 @@ def states() -> list[State]:
     leaver = master()
     leaver.do(Shutdown())
     yielder = master(config_of(2))
-    yielder.become(priority=50, better_peer_named=True)
+    yielder.become(priority=50, peers=(Peer(priority=90),))
     found = [backup().state, master().state, leaver.state, yielder.state]
     assert [type(state) for state in found] == [BackupState, MasterState, LeavingState, YieldingState]
     return found

@@ -22,6 +22,7 @@ from vip_speaker.vrrp.types import (
     Note,
     Noted,
     OtherVersionHeard,
+    Peer,
     Recovered,
     RemoveAddresses,
     Role,
@@ -260,10 +261,13 @@ def test_started_again_it_still_knows_the_former_identity(heard):
 
 # --- yielding: a demoted master that cannot squeeze ---
 
+BETTER = (Peer(priority=90, address=HIGHER_ADDRESS),)
+NO_BETTER = (Peer(priority=50, address=HIGHER_ADDRESS),)
+
 
 def yielding(version: int = 2, **changes: object) -> Router:
     router = master(config_of(version, preempt=version == 2, **changes))
-    router.become(priority=50, better_peer_named=True)
+    router.become(priority=50, peers=BETTER)
     assert isinstance(router.state, YieldingState)
     return router
 
@@ -339,7 +343,7 @@ def test_a_leaver_or_a_forgotten_identity_is_no_answer():
 def test_an_answer_under_the_former_identity():
     router = master(config_of(2))
     router.become(identity=V3, preempt=False)
-    router.become(priority=50, better_peer_named=True)
+    router.become(priority=50, peers=BETTER)
     assert [(sent.identity.version, sent.priority) for sent in router.sent] == [(3, 100), (3, 0), (2, 0)]
     router.after(100 * MS).hear(200, former=True, version=2)
     assert router.backup.former is not None
@@ -351,7 +355,7 @@ def test_the_former_identity_is_forgotten_while_waiting():
     router.become(identity=V3, preempt=False, advertisement_interval_ns=10 * SECOND)
     router.after(595 * SECOND)
     router.state = replace(router.master, advert_at_ns=router.now_ns)
-    router.become(priority=50, better_peer_named=True)
+    router.become(priority=50, peers=BETTER)
     router.tick_when_due()
     assert isinstance(router.state, YieldingState)
     assert router.state.former is None
@@ -400,7 +404,7 @@ class TestChangeWhileYielding:
         assert router.become(addresses=VIPS[:1]) == (AddAddresses(),)
         assert isinstance(router.state, YieldingState)
 
-    @pytest.mark.parametrize("change", [{"priority": 60}, {"better_peer_named": False}], ids=repr)
+    @pytest.mark.parametrize("change", [{"priority": 60}, {"peers": NO_BETTER}], ids=repr)
     def test_the_reason_is_gone(self, change):
         router = yielding()
         router.become(**change)
