@@ -13,7 +13,8 @@ from typing import Protocol
 from vip_speaker import will
 from vip_speaker.link import UnicastSocket
 from vip_speaker.router.resolution import Resolved
-from vip_speaker.vrrp.types import Advertisement, IPAddress
+from vip_speaker.vrrp.timing import farewell_interval_ns
+from vip_speaker.vrrp.types import CENTISECOND, RELEASE_PRIORITY, Advertisement, IPAddress
 from vip_speaker.wire.admission import Expectation, admit
 from vip_speaker.wire.advertisement import Content, encode_frame, encode_packet
 from vip_speaker.wire.discard import Discard, DiscardReason
@@ -45,6 +46,7 @@ class Channel:
 
     def __init__(self, resolved: Resolved, link: Carrier, *, source_mac: str, unicast: UnicastSocket | None) -> None:
         self.identity = resolved.config.identity
+        self.priority = resolved.config.priority
         self.interval_ns = resolved.config.advertisement_interval_ns
         self.former = False
         self.own_elsewhere: IPAddress | None = None
@@ -103,9 +105,13 @@ class Channel:
         if self._says == previous._says:
             self._cache = previous._cache
 
-    def prepare(self, *, priority: int, interval_ns: int) -> None:
-        """Encode ahead of the moment: scapy takes a millisecond for each."""
-        self._encoded(priority, interval_ns)
+    def prepare(self) -> None:
+        """Encode now what a master may have to say in a hurry: scapy takes a millisecond for each."""
+        for priority in (self.priority, RELEASE_PRIORITY):
+            self._encoded(priority, self.interval_ns)
+            if self.identity.version == 3:
+                self._encoded(priority, CENTISECOND)
+                self._encoded(priority, farewell_interval_ns(self.interval_ns))
 
     def send(self, *, priority: int, interval_ns: int) -> None:
         """Send one advertisement; LinkError when the link does not take it."""
@@ -115,8 +121,16 @@ class Channel:
             elif self._unicast is not None:
                 self._unicast.send(data, source=self.source, destination=peer, ifindex=self.link.ifindex)
 
-    def will_entries(self, *, priority: int, interval_ns: int) -> list[will.Entry]:
-        """The same advertisement, ready-made for the guard to send."""
+    def farewell(self, *, priority: int) -> list[will.Entry]:
+        """How a master of `priority` gives up, ready-made for the guard to send.
+
+        In version 3 the squeeze comes before priority 0, so that the successor's skew is that of 10 ms.
+        """
+        if self.identity.version != 3:
+            return self._entries(RELEASE_PRIORITY, self.interval_ns)
+        return self._entries(priority, CENTISECOND) + self._entries(RELEASE_PRIORITY, CENTISECOND)
+
+    def _entries(self, priority: int, interval_ns: int) -> list[will.Entry]:
         entries: list[will.Entry] = []
         for peer, data in self._encoded(priority, interval_ns):
             if peer is None:

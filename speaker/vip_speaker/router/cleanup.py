@@ -90,7 +90,7 @@ class Cleanup:
         removals: list[bytes] = []
         farewells: list[bytes] = []
         for one in holders:
-            removal, farewell = one.last_will()
+            removal, farewell = one.last_will.over(one.holding.assigned, silenced=one.holding.silenced)
             removals.append(removal)
             farewells.append(farewell)
         removals.append(self._common_removals(silenced=any(one.holding.silenced for one in holders)))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from vip_api.model import Announcements, VirtualAddress
 
 from vip_speaker.kernel import Assigned, KernelError, Link
 from vip_speaker.router.activelink import ActiveLink, Listener
+from vip_speaker.router.places import Place
 from vip_speaker.router.services import Services
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp.types import MS, SECOND, IPAddress
@@ -33,14 +33,6 @@ _ASK_AFTER_NS = 4 * SECOND
 _ASK_EVERY_NS = 60 * SECOND
 # Schedules of a VIP beside its announcements; no name of a VIP has such a character.
 _QUESTIONS, _ONCE_MORE = "?", "+"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where the addresses of one IP version go: a link, and the MAC that they are announced with."""
-
-    ifindex: int
-    mac: str
 
 
 class Holding:

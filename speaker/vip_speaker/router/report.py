@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from vip_api.model import VirtualAddress
+
 from vip_speaker import statefile
 from vip_speaker.router.activelink import ActiveLink
 from vip_speaker.router.instance import Instance
@@ -34,15 +36,20 @@ def state_document(
         primaryAddress=str(config.primary_address) if config else "",
         virtualRouterID=config.identity.vrid if config else 0,
         version=config.identity.version if config else instance.vip.spec.version,
-        addresses=tuple(map(str, instance.addresses)),
-        since=statefile.timestamp(instance.since),
-        reason=instance.reason,
+        addresses=tuple(map(str, _addresses(instance))),
+        since=statefile.timestamp(instance.account.since),
+        reason=instance.account.reason,
         master=master,
         peerPriority=peer_priority,
         problems=problems + instance.defence.rivals.problems(now_ns),
         splitBrain=_split_brain(instance, now_ns),
         link=link or statefile.Link(),
     )
+
+
+def _addresses(instance: Instance) -> tuple[VirtualAddress, ...]:
+    """Those in force: the document's, and the link-local one that an IPv6 router is given."""
+    return instance.resolved.addresses if instance.resolved is not None else instance.vip.spec.addresses
 
 
 def _priority_parts(instance: Instance) -> statefile.PriorityParts | None:
@@ -87,7 +94,7 @@ def metrics_document(
                 "state": one.role.value,
                 "effectivePriority": one.config.priority if one.config else 0,
                 **one.counters,
-                "notes": {note.name.lower(): count for note, count in one.notes.items()},
+                "notes": {note.name.lower(): count for note, count in one.account.notes.items()},
             }
             for one in instances
         },

@@ -7,6 +7,7 @@ carried out yet says why: `Waiting` (INIT: something is still to come) or `Unusa
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from typing import Protocol
@@ -140,6 +141,14 @@ def master_down_interval_ns(config: Config) -> int:
     """The longest a backup of ours may wait: what an address lifetime must not fall below (RFC 9568 section 6.1)."""
     skew_base = SECOND if config.identity.version == 2 else config.advertisement_interval_ns
     return 3 * config.advertisement_interval_ns + (256 - config.priority) * skew_base // 256
+
+
+def address_lifetime_s(config: Config, configured: int | None) -> int | None:
+    """Seconds the kernel keeps an address that nobody renews; None: for ever. `configured`: as in `Settings`."""
+    if configured == 0:
+        return None
+    shortest = max(2, math.ceil(master_down_interval_ns(config) / SECOND))
+    return shortest if configured is None else max(configured, shortest)
 
 
 def _with_link_local(addresses: tuple[VirtualAddress, ...], vrid: int) -> tuple[VirtualAddress, ...]:

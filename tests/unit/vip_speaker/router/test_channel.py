@@ -1,4 +1,4 @@
-"""What a channel admits: of its own virtual router, and not what this host says on another link."""
+"""What a channel admits, of its own virtual router and not what this host says on another link; what it has ready."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from types import SimpleNamespace
 
 import pytest
 from vip_api.model import VirtualAddress
+from vip_speaker import will
 from vip_speaker.router.channel import Channel
 from vip_speaker.router.resolution import Resolved
-from vip_speaker.vrrp.types import SECOND, Advertisement, Config, Identity
+from vip_speaker.vrrp.types import MS, SECOND, Advertisement, Config, Identity
 from vip_speaker.wire.discard import DiscardReason
 
 VIP, OURS, THEIRS = (ip_address(f"10.0.0.{last}") for last in (100, 1, 2))
 
 
-def channel_of(**fields) -> Channel:
+def channel_of(*, version: int = 3, **fields) -> Channel:
     config = Config(
-        identity=Identity(version=3, vrid=51),
+        identity=Identity(version=version, vrid=51),
         priority=100,
         advertisement_interval_ns=SECOND,
         primary_address=OURS,
@@ -33,7 +34,7 @@ def channel_of(**fields) -> Channel:
         advertised=(VIP,),
         **fields,
     )
-    return Channel(resolved, SimpleNamespace(), source_mac=resolved.mac, unicast=None)  # type: ignore[arg-type]
+    return Channel(resolved, SimpleNamespace(ifindex=2), source_mac=resolved.mac, unicast=None)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -83,3 +84,23 @@ def test_what_goes_out_on_the_former_link_is_not_taken_for_another_router(channe
     refused = channel.admit(advertisement(str(VIP)))
     assert refused is not None
     assert refused.reason is DiscardReason.OWN_TRANSMISSION
+
+
+@pytest.mark.parametrize(("version", "said"), [(2, 2), (3, 6)])
+def test_what_may_be_needed_in_a_hurry_is_encoded_ahead(version, said, monkeypatch):
+    sent: list[bytes] = []
+    channel = channel_of(version=version)
+    channel.link.send = sent.append
+    channel.prepare()
+    monkeypatch.delattr(Channel, "_encode")  # whoever encodes from here on ends the test
+    intervals = [SECOND] if version == 2 else [SECOND, 130 * MS, 10 * MS]
+    for priority in (100, 0):
+        for interval_ns in intervals:
+            channel.send(priority=priority, interval_ns=interval_ns)
+    channel.farewell(priority=100)
+    assert len(set(sent)) == said
+
+
+def test_each_peer_is_told_of_the_end_but_not_ourselves():
+    entries = channel_of(peers=(OURS, THEIRS)).farewell(priority=100)
+    assert [(type(one), one.source, one.destination) for one in entries] == [(will.Packet, str(OURS), str(THEIRS))] * 2

@@ -31,7 +31,7 @@ class Router:
     """An instance that has no link to open: whoever tries ends the test."""
 
     def __init__(self, state=None):
-        self.state, self._resolved, self.config, self.steps = state, IN_FORCE, CONFIG, []
+        self.state, self.resolved, self.config, self.steps = state, IN_FORCE, CONFIG, []
         self.holding = SimpleNamespace(stands=True, settle=lambda: None)
 
     def _step(self, event):
@@ -45,7 +45,7 @@ def test_other_peers_are_in_force_with_the_channel_that_is_there():
     router, config = Router(), replace(CONFIG, peers=PEERS)
     Instance._configure(router, replace(IN_FORCE, config=config))
     assert router.config.peers == PEERS
-    assert router._resolved.config.peers == PEERS
+    assert router.resolved.config.peers == PEERS
     assert router.steps == [(Reconfigured(previous=CONFIG), config)], "the election reckons with them"
 
 

@@ -12,7 +12,14 @@ from vip_api.model import (
     VirtualIPSpec,
 )
 from vip_speaker.kernel import Link, LinkAddress
-from vip_speaker.router.resolution import Resolved, Unusable, Waiting, master_down_interval_ns, resolve
+from vip_speaker.router.resolution import (
+    Resolved,
+    Unusable,
+    Waiting,
+    address_lifetime_s,
+    master_down_interval_ns,
+    resolve,
+)
 from vip_speaker.vrrp.types import MS, SECOND, Peer
 
 ETH0 = Link(
@@ -218,3 +225,12 @@ def test_our_own_virtual_addresses_on_the_link_change_nothing():
 def test_the_master_down_interval(version, interval_ms, priority, expected_ms):
     config = resolved(vip(version=version, advertisement_interval_ms=interval_ms, priority=priority)).config
     assert master_down_interval_ns(config) == int(expected_ms * MS)
+
+
+@pytest.mark.parametrize(
+    ("interval_ms", "configured", "expected_s"),
+    [(1000, None, 4), (100, None, 2), (1000, 0, None), (1000, 3, 4), (1000, 60, 60)],
+)
+def test_an_address_outlives_the_longest_wait_of_a_backup(interval_ms, configured, expected_s):
+    config = resolved(vip(advertisement_interval_ms=interval_ms, priority=200)).config
+    assert address_lifetime_s(config, configured) == expected_s
