@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.peers import KubeVrrp, manifest
-from tests.scene import V3, VIP4, Scene
+from tests.scene import V3, VIP4, VIP6, Scene
 
 
 def by_rename(target: Path, text: str) -> None:
@@ -126,6 +126,24 @@ def test_added_and_removed_address(lan: Scene) -> None:
     first.replace_manifest(V3.with_(priority=210))
     lan.eventually(lambda: not lan.first.has("192.168.137.198"), "the second address is gone")
     assert lan.longest_none(since=changed) == 0
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [(f"{VIP4}/32", f"{VIP6}/64"), ("fe80::137:200/64", f"{VIP6}/64", f"{VIP4}/32")],
+    ids=["of IPv6", "of IPv4"],
+)
+def test_the_last_address_of_the_other_family_is_removed(lan: Scene, addresses: tuple[str, ...]) -> None:
+    router, last = V3.with_(priority=210, addresses=addresses), addresses[-1].split("/")[0]
+    first = lan.ours(lan.first, router)
+    lan.wait_holder(lan.first, ipv6=router.ipv6)
+    lan.eventually(lambda: lan.first.has(last), "both families are there")
+    child, changed = first.child(), lan.mark()
+    first.replace_manifest(router.with_(addresses=addresses[:-1]))
+    lan.eventually(lambda: not lan.first.has(last), "it is gone")
+    lan.stays(lan.first, seconds=0.5, ipv6=router.ipv6)
+    assert lan.longest_none(since=changed, ipv6=router.ipv6) == 0
+    assert first.child() == child, f"the router goes on\n{first.log}"
 
 
 def test_changed_vrid_on_both_keeps_one_holder_throughout(lan: Scene) -> None:

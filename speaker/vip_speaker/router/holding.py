@@ -196,9 +196,10 @@ class Holding:
 
     def _questions(self) -> list[bytes]:
         """Who else has our addresses? Asked as a host asks before it takes one (RFC 5227, RFC 4862): nobody learns
-        anything from it, and everybody who has it answers.
+        anything from it, and everybody who has it answers. Not about what is configured no more.
         """
-        return [duplicate_question(one.ip, self._places[one.ip.version].mac) for one in self.assigned]
+        asked = (one.ip for one in self.assigned if one.ip in self._frames)
+        return [duplicate_question(ip, self._places[ip.version].mac) for ip in asked]
 
     def _serving_frames(self) -> list[bytes]:
         """The announcements of all addresses that this host answers for, whoever put them there."""
