@@ -28,14 +28,15 @@ class Identities:
         assert self.current is not None
         if previous.identity == self.current.identity:
             previous.link.detach(previous)
-            return
+        else:
+            if self.former is not None:
+                self.former.link.detach(self.former)
+            previous.former = True
+            self.former = previous
         if self.former is not None:
-            self.former.link.detach(self.former)
-        previous.former = True
-        # Both may be on one LAN, and what goes out on one link come in on the other.
-        previous.own_elsewhere = self.current.source
-        self.current.own_elsewhere = previous.source
-        self.former = previous
+            # Both may be on one LAN, and what goes out on one link come in on the other.
+            self.former.own_elsewhere = self.current.source
+            self.current.own_elsewhere = self.former.source
 
     @property
     def former_is_taken(self) -> bool:

@@ -113,6 +113,14 @@ def test_after_a_change_of_identity_both_speak_and_neither_takes_the_other_for_a
     assert (first.own_elsewhere, second.own_elsewhere) == (second.source, first.source)
 
 
+def test_they_know_each_other_also_after_a_change_that_is_none_of_identity(router):
+    first = router.change(vrid=51)
+    router.change(vrid=52, source="10.0.0.2")
+    third = router.change(vrid=52, priority=50, source="10.0.0.3")
+    assert router.identities.former is first
+    assert (first.own_elsewhere, third.own_elsewhere) == (third.source, first.source)
+
+
 def test_of_two_former_ones_the_younger_counts(router):
     first, second, third = (router.change(vrid=vrid) for vrid in (51, 52, 53))
     assert router.identities.former is second
