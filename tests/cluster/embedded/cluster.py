@@ -16,7 +16,7 @@ from typing import Any, Self, cast
 
 from tests.cluster.embedded import binaries, cgroups, containerd, images, preflight
 from tests.cluster.embedded.certificates import Authority
-from tests.cluster.embedded.command import CACHE, run, say
+from tests.cluster.embedded.command import CACHE, locked, run, say
 from tests.cluster.embedded.control_plane import ControlPlane, free_port
 from tests.cluster.embedded.machine import Machine
 from tests.cluster.embedded.network import CLIENT, CONTROL_PLANE, FIRST_NODE, Lan
@@ -30,11 +30,12 @@ MAX_NODES = 50
 
 def remove_abandoned() -> None:
     """Remove the clusters of this checkout whose owner, the process that started them, has ended without doing so."""
-    for record in CLUSTERS.glob("*/cluster.json"):
-        owner = json.loads(record.read_text())["owner"]
-        if owner is not None and owner != _process_mark(owner["pid"]):
-            say(f"removing {record.parent.name}, which its owner left behind")
-            Cluster(record.parent.name).down()
+    with locked("abandoned"):  # two that start at a time must not both remove one
+        for record in CLUSTERS.glob("*/cluster.json"):
+            owner = json.loads(record.read_text())["owner"]
+            if owner is not None and owner != _process_mark(owner["pid"]):
+                say(f"removing {record.parent.name}, which its owner left behind")
+                Cluster(record.parent.name).down()
 
 
 def _process_mark(pid: int) -> dict[str, Any] | None:
