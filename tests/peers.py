@@ -307,9 +307,13 @@ class KubeVrrp(Peer):
 
     def child(self) -> int:
         """The router process below the guard."""
-        below = descendants(self.pid)
+        below = self.below()
         assert below, f"no process below the guard\n{self.log}"
         return below[0]
+
+    def below(self) -> list[int]:
+        """The same, or none while the guard starts one anew."""
+        return descendants(self.pid)[:1]
 
 
 KINDS: dict[str, type[Peer]] = {kind.kind: kind for kind in (KubeVrrp, Keepalived, Frr)}
