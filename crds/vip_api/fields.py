@@ -22,6 +22,8 @@ from .model import Problem
 # small.
 MAX_PROBLEMS = 50
 _SHOWN_CHARACTERS = 64
+# A bound from here on is there for the format's sake, and tells nobody anything.
+_ANY_NUMBER = 1 << 31
 
 
 class Reader(Enum):
@@ -381,14 +383,27 @@ class Table:
 
 
 def _finish(schema: dict[str, Any], of: Field, rules: tuple[Rule, ...] = ()) -> dict[str, Any]:
-    """Puts the description first, default and rules last."""
-    described = {"description": of.description} | schema if of.description else schema
+    """Puts the description first, default and rules last. `kubectl explain` shows neither bounds nor defaults, so the
+    description says them.
+    """
+    description = " ".join(filter(None, [of.description, _bounds(schema, of.default)])) if of.description else ""
+    described = {"description": description} | schema if description else schema
     if of.default is not None:
         described["default"] = of.default
     validations = [rule.openapi() for rule in rules if rule.cel is not None]
     if validations:
         described["x-kubernetes-validations"] = validations
     return described
+
+
+def _bounds(schema: dict[str, Any], default: Any) -> str:
+    said = []
+    if schema.get("maximum", _ANY_NUMBER) < _ANY_NUMBER:
+        said.append(f"{schema['minimum']} to {schema['maximum']}")
+    if default is not None:
+        word = "default" if said else "Default"
+        said.append(f"{word} {str(default).lower() if isinstance(default, bool) else default}")
+    return f"{', '.join(said)}." if said else ""
 
 
 def _join(path: str, name: str) -> str:
