@@ -252,7 +252,8 @@ _FIELDS: dict[str, Field] = {
         only=Reader.CLUSTER,
     ),
     "maxNodes": Integer(
-        description="How many of the nodes that nodeSelector leaves take part at most; the best is MASTER, the others stand by.",
+        description="How many of the nodes that nodeSelector leaves take part at most; the best is MASTER, the others "
+        "stand by.",
         minimum=1,
         maximum=MAX_NODES,
         default=8,
