@@ -24,7 +24,7 @@ def release(api: Api, *, config_map: str, timeout_s: float) -> int:
     """Before an uninstall: ask the operator to take every node out, and wait for the nodes' answers. Always
     0.
 
-    It cannot block an uninstall: whatever is not released by then goes away with the speakers.
+    What it finds cannot block an uninstall: whatever is not released by then goes away with the speakers.
     """
     try:
         path = f"/api/v1/namespaces/{api.namespace}/configmaps/{config_map}"

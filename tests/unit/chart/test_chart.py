@@ -332,6 +332,34 @@ def test_the_operator_and_the_jobs_pass_the_restricted_profile():
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+def tolerates(toleration: dict[str, Any], key: str, effect: str) -> bool:
+    return toleration.get("key", key) == key and toleration.get("effect", effect) == effect
+
+
+def test_the_release_job_goes_to_a_cordoned_node_and_to_no_dead_one():
+    mine = {"key": "dedicated", "operator": "Exists"}
+    pod = one(render(operator={"tolerations": [mine]}), "Job", "rel-kube-vrrp-release")["spec"]["template"]["spec"]
+
+    def place(key: str, effect: str = "NoSchedule") -> bool:
+        return any(tolerates(t, key, effect) for t in pod["tolerations"])
+
+    for key in ("node.kubernetes.io/unschedulable", "node-role.kubernetes.io/control-plane", "dedicated"):
+        assert place(key), key
+    for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable", "node.kubernetes.io/out-of-service"):
+        for effect in ("NoSchedule", "NoExecute"):
+            assert not place(key, effect), key
+    assert "nodeSelector" not in pod
+    (term,) = pod["affinity"]["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    labels = one(render(), "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert term["podAffinityTerm"]["labelSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_the_release_job_has_time_to_start_beside_its_own_limit():
+    job = one(render(), "Job", "rel-kube-vrrp-release")["spec"]
+    (limit,) = [int(a.partition("=")[2]) for a in job["template"]["spec"]["containers"][0]["args"] if "timeout" in a]
+    assert job["activeDeadlineSeconds"] >= limit + 60
+
+
 def rules(objects: list[dict[str, Any]], kind: str, name: str) -> dict[tuple[str, str], set[str]]:
     """(API group, resource) to verbs; resources with names are marked so."""
     result: dict[tuple[str, str], set[str]] = {}
