@@ -411,7 +411,12 @@ def test_vips_come_by_a_job_that_never_deletes_them():
     assert [d["metadata"]["name"] for d in documents] == ["a", "b"]
     assert documents[0]["spec"] == {"addresses": ["10.0.0.1"]}
     job = one(objects, "Job", "rel-kube-vrrp-vips")
-    assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,post-upgrade"
+    annotations = job["metadata"]["annotations"]
+    assert annotations["helm.sh/hook"] == "post-install,post-upgrade"
+    # what was refused is printed by Helm, and stays to be seen by those who do not see what Helm prints
+    assert annotations["helm.sh/hook-output-log-policy"] == "hook-failed"
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
     assert not [o for o in objects if o["kind"] == "VirtualIP"]
 
 
