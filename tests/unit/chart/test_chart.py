@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +19,7 @@ from vip_operator.store import CONFIG_MAPS, Extra, Store
 from vip_speaker import cli
 
 from tests.cluster.embedded.binaries import build_helm
+from tests.documents import good
 
 REPOSITORY = Path(__file__).parents[3]
 CHART = REPOSITORY / "charts" / "kube-vrrp"
@@ -121,7 +123,8 @@ def test_it_lints_and_renders(name):
     "values",
     [
         {"speakers": {}}, {"operator": {"replica": 2}}, {"speaker": {"image": {"name": "x"}}},
-        {"vips": [{"name": "a"}]}, {"vips": [{"name": "a.b", "spec": {}}]}, {"vips": [{"name": "a" * 64, "spec": {}}]},
+        {"vips": [{"name": "a"}]}, {"vips": [{"name": "a.b", "spec": {"addresses": ["::1"]}}]},
+        {"vips": [{"name": "a" * 64, "spec": {"addresses": ["::1"]}}]},
         {"speaker": {"progressDeadlineSeconds": "2m"}}, {"speaker": {"progressDeadlineSeconds": 9}},
         {"vips": {"web": {}}}, {"operator": {"logLevel": "loud"}}, {"prometheus": {"metricsPort": "7472"}},
         {"prometheus": {"podMonitor": {"enable": True}}}, {"crds": True}, {"rbac": {"create": "yes"}},
@@ -134,6 +137,32 @@ def test_it_lints_and_renders(name):
 )  # fmt: skip
 def test_the_schema_refuses_what_it_does_not_know(values):
     assert "values don't meet the specifications" in run("template", "rel", str(CHART), values=values, ok=False)
+
+
+def test_the_schema_says_of_a_virtualip_what_the_definition_says():
+    schema = CHART / "values.schema.json"
+    generator = [sys.executable, str(REPOSITORY / "scripts" / "values-schema")]
+    done = subprocess.run([*generator, schema, REPOSITORY / "crds" / "virtualip.yaml"], capture_output=True, check=True)
+    assert schema.read_text() == done.stdout.decode(), "run `make generate`"
+
+
+def test_a_good_virtualip_among_the_values_is_taken():
+    run("lint", "--strict", str(CHART), values={"vips": [{"name": "a", "spec": e.document["spec"]} for e in good()]})
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"addreses": ["10.0.0.1"]}, "additional properties 'addreses' not allowed"),
+        ({"addresses": []}, "minItems: got 0, want 1"),
+        ({"addresses": ["10.0.0.1"], "virtualRouterID": 256}, "at '/vips/1/spec/virtualRouterID': maximum"),
+        ({"addresses": ["10.0.0.1"], "track": [{"name": "a", "tpc": {"port": 80}}]}, "'tpc' not allowed"),
+        ({"addresses": ["10.0.0.1"], "onCordon": "keep"}, "at '/vips/1/spec/onCordon'"),
+    ],
+)
+def test_a_wrong_virtualip_among_the_values_is_refused_before_anything_is_installed(spec, said):
+    vips = [{"name": "web", "spec": {"addresses": ["10.0.0.2"]}}, {"name": "bad", "spec": spec}]
+    assert said in run("template", "rel", str(CHART), values={"vips": vips}, ok=False)
 
 
 def leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
