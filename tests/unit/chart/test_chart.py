@@ -361,6 +361,26 @@ def test_the_operator_and_the_jobs_pass_the_restricted_profile():
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_no_hook_leaves_its_pod_behind_for_good():
+    objects = render(vips=[{"name": "a", "spec": {"addresses": ["10.0.0.1"]}}])
+    hooks = [o for o in objects if "helm.sh/hook" in o["metadata"].get("annotations", {})]
+    assert sorted(o["kind"] for o in hooks) == ["Job", "Job", "Pod"]
+    for hook in hooks:
+        policies = hook["metadata"]["annotations"]["helm.sh/hook-delete-policy"].split(",")
+        assert {"before-hook-creation", "hook-succeeded"} <= set(policies)
+        assert "hook-failed" in policies or hook["spec"]["ttlSecondsAfterFinished"] <= 3600
+        if hook["kind"] == "Pod":  # nothing else is left of what it said
+            assert hook["metadata"]["annotations"]["helm.sh/hook-output-log-policy"] == "hook-failed"
+
+
+def test_the_operator_may_read_the_owner_of_its_lease():
+    role = one(render(), "Role", "rel-kube-vrrp-operator")
+    assert [r for r in role["rules"] if "configmaps" in r["resources"] and "get" in r["verbs"]]
+    (container,) = one(render(), "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert "--speaker-template=rel-kube-vrrp-speaker" in container["args"]
+    one(render(), "ConfigMap", "rel-kube-vrrp-speaker")
+
+
 def tolerates(toleration: dict[str, Any], key: str, effect: str) -> bool:
     return toleration.get("key", key) == key and toleration.get("effect", effect) == effect
 
