@@ -68,8 +68,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "fullnameOverride": "other",
         "vips": [{"name": "web", "spec": {"addresses": ["192.168.137.220"]}}],
         "prometheus": {
-            "podMonitor": {"enabled": True, "additionalLabels": {"release": "prom"}},
-            "serviceMonitor": {"enabled": True, "interval": "10s"},
+            "serviceMonitor": {"enabled": True, "interval": "10s", "additionalLabels": {"release": "prom"}},
             "prometheusRule": {"enabled": True, "extraRules": [{"alert": "Mine", "expr": "vector(1)"}]},
             "rbacPrometheus": True,
             "serviceAccount": "prometheus",
@@ -101,6 +100,7 @@ VALUES: dict[str, dict[str, Any]] = {
             "scripts": {"enabled": True, "hostPath": "/opt/checks"},
         },
     },
+    "pod monitors": {"prometheus": {"podMonitor": {"enabled": True, "additionalLabels": {"release": "prom"}}}},
     "scripts of a ConfigMap": {"speaker": {"scripts": {"enabled": True, "configMap": "mine"}}},
     "bare": {
         "rbac": {"create": False}, "crds": {"enabled": False}, "releaseOnUninstall": False,
@@ -478,14 +478,20 @@ def test_images_have_the_charts_version_unless_told():
     assert [c["image"] for c in full] == ["reg/sp:2", "reg/sp:2", "i"]
 
 
-def test_monitors_find_their_pods_by_label_and_port():
-    objects = render(**VALUES["full"])
+def test_pods_are_not_monitored_twice():
+    both = {"prometheus": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}}
+    assert "only one of the two" in run("template", "rel", str(CHART), values=both, ok=False)
+
+
+@pytest.mark.parametrize("values", ["full", "pod monitors"])
+def test_monitors_find_their_pods_by_label_and_port(values):
+    objects = render(**VALUES[values])
     pods = {
         "operator": one(objects, "Deployment")["spec"]["template"],
         "speaker": daemon_set(objects)["spec"]["template"],
     }
     monitors = [o for o in objects if o["kind"] in ("PodMonitor", "ServiceMonitor")]
-    assert len(monitors) == 4
+    assert len(monitors) == 2
     for monitor in monitors:
         selector = monitor["spec"]["selector"]["matchLabels"]
         pod = pods[selector["app.kubernetes.io/component"]]
