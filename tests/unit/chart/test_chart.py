@@ -102,6 +102,7 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "pod monitors": {"prometheus": {"podMonitor": {"enabled": True, "additionalLabels": {"release": "prom"}}}},
     "scripts of a ConfigMap": {"speaker": {"scripts": {"enabled": True, "configMap": "mine"}}},
+    "all pods": {"rbac": {"podNamespaces": ["*"]}, "nameOverride": "vip"},
     "bare": {
         "rbac": {"create": False}, "crds": {"enabled": False}, "releaseOnUninstall": False,
         "operator": {"enabled": False, "serviceAccount": {"create": False}},
@@ -132,6 +133,8 @@ def test_it_lints_and_renders(name):
         {"speaker": {"hostPID": "yes"}}, {"speaker": {"hostFiles": ["run/web"]}}, {"speaker": {"hostFiles": ["/"]}},
         {"speaker": {"hostFiles": ["/run/../etc"]}}, {"speaker": {"hostFiles": ["/run/a", "/run/a"]}},
         {"speaker": {"hostFiles": "/run/web"}}, {"speaker": {"scripts": True}},
+        {"fullnameOverride": "UPPER"}, {"fullnameOverride": "a.b"}, {"fullnameOverride": "a-"}, {"nameOverride": "A"},
+        {"rbac": {"podNamespaces": ["*", "default"]}}, {"rbac": {"podNamespaces": ["default", "*"]}},
         {"speaker": {"scripts": {"hostPath": "scripts"}}}, {"speaker": {"scripts": {"configMap": "Not a name"}}},
     ],
 )  # fmt: skip
