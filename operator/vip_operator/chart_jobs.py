@@ -132,10 +132,12 @@ def _holding(api: Api) -> str | None:
 
 def _unwell(api: Api, config_map: str) -> str | None:
     here = f"/apis/apps/v1/namespaces/{api.namespace}/daemonsets/{config_map}"
-    speakers = api.request("GET", here).get("status") or {}
-    wanted, ready = speakers.get("desiredNumberScheduled", 0), speakers.get("numberReady", 0)
+    speakers = api.request("GET", here)
+    found = _status(speakers)
+    wanted, ready = found.get("desiredNumberScheduled", 0), found.get("numberReady", 0)
     if wanted == 0 or ready < wanted:
-        return f"{ready} of {wanted} speakers are ready"
+        missing = _not_ready(api, speakers["spec"]["selector"]["matchLabels"])
+        return f"{ready} of {wanted} speakers are ready" + (f"; not ready: {', '.join(missing)}" if missing else "")
     for vip in api.request("GET", RESOURCE)["items"]:
         condition: dict[str, Any] = next((c for c in _status(vip).get("conditions") or () if c["type"] == "Ready"), {})
         if condition.get("status") != "True":
@@ -143,5 +145,16 @@ def _unwell(api: Api, config_map: str) -> str | None:
     return None
 
 
-def _status(vip: dict[str, Any]) -> dict[str, Any]:
-    return vip.get("status") or {}
+def _not_ready(api: Api, labels: dict[str, str]) -> list[str]:
+    """Names and nodes of the first few such pods."""
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    pods = api.request("GET", f"/api/v1/namespaces/{api.namespace}/pods", query={"labelSelector": selector})["items"]
+    return sorted(
+        f"{pod['metadata']['name']} (node {pod['spec'].get('nodeName', 'not chosen')})"
+        for pod in pods
+        if not any(c["type"] == "Ready" and c["status"] == "True" for c in _status(pod).get("conditions") or ())
+    )[:5]
+
+
+def _status(thing: dict[str, Any]) -> dict[str, Any]:
+    return thing.get("status") or {}

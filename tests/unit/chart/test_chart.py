@@ -23,6 +23,7 @@ from tests.documents import good
 
 REPOSITORY = Path(__file__).parents[3]
 CHART = REPOSITORY / "charts" / "kube-vrrp"
+APP_VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
 
 
 @cache
@@ -473,10 +474,9 @@ def test_vips_come_by_a_job_that_never_deletes_them():
 
 
 def test_images_have_the_charts_version_unless_told():
-    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
     objects = render()
     image = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["image"]
-    assert image == f"kube-vrrp-operator:{version}"
+    assert image == f"kube-vrrp-operator:{APP_VERSION}"
     full = daemon_set(render(**VALUES["full"]))["spec"]["template"]["spec"]["containers"]
     assert [c["image"] for c in full] == ["reg/sp:2", "reg/sp:2", "i"]
 
@@ -513,12 +513,40 @@ def test_alerts_use_metrics_that_exist():
                 assert f'"{word}"' in source, word
 
 
-def test_notes_say_the_next_two_commands():
-    text = (CHART / "templates" / "NOTES.txt").read_text()
-    assert text.count("  kubectl ") == 3
-    assert "pod-security.kubernetes.io/enforce=privileged" in text
+def notes(folder: Path, *options: str) -> str:
+    """As Helm prints them. It renders them only for a cluster, so a copy of the chart has them in a ConfigMap."""
+    copy = folder / "kube-vrrp"
+    shutil.copytree(CHART, copy)
+    text = (copy / "templates" / "NOTES.txt").read_text()
+    (copy / "templates" / "_notes.tpl").write_text('{{- define "notes" }}' + text + "{{- end }}")
+    (copy / "templates" / "notes.yaml").write_text(
+        'kind: ConfigMap\nmetadata: {name: notes}\ndata: {notes: {{ include "notes" . | toJson }}}\n'
+    )
+    options = ("-n", "vrrp", "--show-only", "templates/notes.yaml", *options)
+    rendered: str = yaml.safe_load(run("template", "rel", str(copy), *options))["data"]["notes"]
+    return rendered
+
+
+def commands(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.startswith("  kubectl ")]
+
+
+def test_notes_say_the_next_two_commands(tmp_path):
+    text = notes(tmp_path)
+    assert text.startswith(f"kube-vrrp {APP_VERSION} is installed.")
+    assert [command.split()[1] for command in commands(text)] == ["-n", "apply", "label"]
+    assert "kubectl -n vrrp rollout status deployment/rel-kube-vrrp-operator" in commands(text)
+    assert "kubectl label namespace vrrp pod-security.kubernetes.io/enforce=privileged" in commands(text)
     (page,) = re.findall(r"docs/\S+\.md", text)
     assert (REPOSITORY / page).is_file()
+
+
+def test_notes_of_an_upgrade_say_that_the_speakers_are_being_replaced(tmp_path):
+    text = notes(tmp_path, "--is-upgrade")
+    assert text.startswith(f"kube-vrrp {APP_VERSION}: the upgrade is applied.")
+    assert "is installed" not in text
+    assert "one node at a time" in text
+    assert [command for command in commands(text) if "component=speaker" in command]
 
 
 def test_the_name_of_a_vip_is_what_the_definition_takes():

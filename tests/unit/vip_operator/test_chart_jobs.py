@@ -4,6 +4,7 @@ import contextlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -20,12 +21,12 @@ BUSY = (500, "etcdserver: request timed out")
 
 
 class Server:
-    """`answers`: by the object's name, what is said to one request after another; then, and to all others, it is
-    accepted.
+    """`answers`: by the object's name, what is said to one PATCH after another; then, and to all others, it is
+    accepted. `objects`: what a GET of a path finds.
     """
 
     def __init__(self):
-        self.answers, self.asked = {}, []
+        self.answers, self.asked, self.objects = {}, [], {}
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -36,8 +37,14 @@ class Server:
                 waiting = outer.answers.get(name)
                 self.say(*(waiting.pop(0) if waiting else (200, "")))
 
+            def do_GET(self):
+                self.send(200, outer.objects[unquote(self.path)])
+
             def say(self, code, message):
-                body = json.dumps({"kind": "Status", "message": message, "code": code}).encode()
+                self.send(code, {"kind": "Status", "message": message, "code": code})
+
+            def send(self, code, content):
+                body = json.dumps(content).encode()
                 self.send_response(code)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -111,3 +118,28 @@ def test_without_an_api_server_it_says_which_are_not_applied(server, vips, caplo
     assert chart_jobs.apply(api, file=vips, timeout_s=0) == 1
     said = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert [s.split(":")[1] for s in said] == [" VirtualIP first", " VirtualIP bad", " VirtualIP last"]
+
+
+def pod(name, node, *, ready):
+    conditions = [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "True" if ready else "False"}]
+    return {"metadata": {"name": name}, "spec": {"nodeName": node}, "status": {"conditions": conditions}}
+
+
+def test_a_speaker_that_is_not_ready_is_named(server, caplog):
+    server.objects = {
+        "/apis/apps/v1/namespaces/vrrp/daemonsets/speaker": {
+            "spec": {"selector": {"matchLabels": {"a": "b", "c": "d"}}},
+            "status": {"desiredNumberScheduled": 3, "numberReady": 1},
+        },
+        "/api/v1/namespaces/vrrp/pods?labelSelector=a=b,c=d": {
+            "items": [
+                pod("speaker-x", "node1", ready=False),
+                pod("speaker-y", "node2", ready=True),
+                {"metadata": {"name": "speaker-z"}, "spec": {}, "status": {}},
+            ]
+        },
+    }
+    assert chart_jobs.check(server.api(), config_map="speaker", timeout_s=0) == 1
+    assert caplog.records[-1].getMessage() == (
+        "gave up after 0 s: 1 of 3 speakers are ready; not ready: speaker-x (node node1), speaker-z (node not chosen)"
+    )
