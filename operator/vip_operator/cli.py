@@ -75,7 +75,8 @@ def _configuration() -> client.Configuration:
 def _run(options: argparse.Namespace, api: Api, configuration: client.Configuration) -> int:
     store = Store(config_map=options.speaker_template)
     holder = f"{os.environ.get('POD_NAME', socket.gethostname())}_{os.getpid()}"
-    lease, anew = Lease(api, name=options.lease, holder=holder), watch.Anew()
+    lease = Lease(api, name=options.lease, holder=holder, config_map=options.speaker_template)
+    anew = watch.Anew()
     loop = Loop(api, store, lease, config_map=options.speaker_template, ask_anew=anew.ask)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

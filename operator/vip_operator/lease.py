@@ -36,10 +36,15 @@ class Hold(Enum):
 
 
 class Lease:
-    """Used by one thread. `is_incumbent`: this process wrote last, as far as it knows."""
+    """Used by one thread. `is_incumbent`: this process wrote last, as far as it knows. `config_map`: what the Lease is
+    deleted with, as the DaemonSet is.
+    """
 
-    def __init__(self, api: Api, *, name: str, holder: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, api: Api, *, name: str, holder: str, config_map: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._api, self._name, self._holder, self._clock = api, name, holder, clock
+        self._config_map = config_map
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{api.namespace}/leases"
         self._renewed_at: float | None = None
         self._used_at = 0.0
@@ -98,13 +103,26 @@ class Lease:
         except ApiException as error:
             if error.status != NOT_FOUND:
                 raise
-            body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self._name}}
+            metadata = {"name": self._name, "ownerReferences": self._owners()}
+            body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
             self._missed = True
             return self._write("POST", self._path, body)
         if not self._is_free(lease.get("spec") or {}):
             return Hold.REFUSED
         self._missed |= (lease["metadata"].get("annotations") or {}).get(LAST_WRITER) != self._holder
         return self._write("PUT", f"{self._path}/{self._name}", lease)
+
+    def _owners(self) -> list[dict[str, str]]:
+        """The ConfigMap, so that an uninstall, which deletes it, leaves no Lease behind. A Lease without an owner is as
+        good while it is needed.
+        """
+        path = f"/api/v1/namespaces/{self._api.namespace}/configmaps/{self._config_map}"
+        try:
+            metadata = self._api.request("GET", path)["metadata"]
+        except ApiException as error:
+            logger.debug("the lease gets no owner: %s", error.reason)
+            return []
+        return [{"apiVersion": "v1", "kind": "ConfigMap", "name": metadata["name"], "uid": metadata["uid"]}]
 
     def _write(self, method: str, path: str, lease: dict[str, Any]) -> Hold:
         """It counts from before the write: nobody can have seen it earlier. A slow answer leaves too little of it."""

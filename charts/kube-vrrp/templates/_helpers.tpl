@@ -56,7 +56,9 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{- /* The pod of a hook or a test: the operator's image and rights, one command. `anywhere`: on any node at all. */}}
+{{- /* The pod of a hook or a test: the operator's image and rights, one command. `anywhere`: on any node that can start
+it, also a cordoned one or the control plane's. A node that is dead has taints that are not tolerated: there the pod
+would neither begin nor end. Where the operator runs, its image is. */}}
 {{- define "kube-vrrp.operator.pod" -}}
 serviceAccountName: {{ include "kube-vrrp.operator.serviceAccount" .root }}
 {{- with .root.Values.imagePullSecrets }}
@@ -66,7 +68,24 @@ securityContext: {{- toYaml .root.Values.operator.securityContext | nindent 2 }}
 restartPolicy: Never
 {{- if .anywhere }}
 tolerations:
-  - operator: Exists
+  {{- range list "node.kubernetes.io/unschedulable" "node-role.kubernetes.io/control-plane" "node-role.kubernetes.io/master" }}
+  - key: {{ . }}
+    operator: Exists
+    effect: NoSchedule
+  {{- end }}
+  {{- with .root.Values.operator.tolerations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+affinity:
+  podAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels:
+              {{- include "kube-vrrp.selectorLabels" .root | nindent 14 }}
+              app.kubernetes.io/component: operator
 {{- else }}
 {{- with .root.Values.operator.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}

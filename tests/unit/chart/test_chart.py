@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,9 +19,11 @@ from vip_operator.store import CONFIG_MAPS, Extra, Store
 from vip_speaker import cli
 
 from tests.cluster.embedded.binaries import build_helm
+from tests.documents import good
 
 REPOSITORY = Path(__file__).parents[3]
 CHART = REPOSITORY / "charts" / "kube-vrrp"
+APP_VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
 
 
 @cache
@@ -66,8 +69,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "fullnameOverride": "other",
         "vips": [{"name": "web", "spec": {"addresses": ["192.168.137.220"]}}],
         "prometheus": {
-            "podMonitor": {"enabled": True, "additionalLabels": {"release": "prom"}},
-            "serviceMonitor": {"enabled": True, "interval": "10s"},
+            "serviceMonitor": {"enabled": True, "interval": "10s", "additionalLabels": {"release": "prom"}},
             "prometheusRule": {"enabled": True, "extraRules": [{"alert": "Mine", "expr": "vector(1)"}]},
             "rbacPrometheus": True,
             "serviceAccount": "prometheus",
@@ -99,7 +101,9 @@ VALUES: dict[str, dict[str, Any]] = {
             "scripts": {"enabled": True, "hostPath": "/opt/checks"},
         },
     },
+    "pod monitors": {"prometheus": {"podMonitor": {"enabled": True, "additionalLabels": {"release": "prom"}}}},
     "scripts of a ConfigMap": {"speaker": {"scripts": {"enabled": True, "configMap": "mine"}}},
+    "all pods": {"rbac": {"podNamespaces": ["*"]}, "nameOverride": "vip"},
     "bare": {
         "rbac": {"create": False}, "crds": {"enabled": False}, "releaseOnUninstall": False,
         "operator": {"enabled": False, "serviceAccount": {"create": False}},
@@ -121,7 +125,8 @@ def test_it_lints_and_renders(name):
     "values",
     [
         {"speakers": {}}, {"operator": {"replica": 2}}, {"speaker": {"image": {"name": "x"}}},
-        {"vips": [{"name": "a"}]}, {"vips": [{"name": "a.b", "spec": {}}]}, {"vips": [{"name": "a" * 64, "spec": {}}]},
+        {"vips": [{"name": "a"}]}, {"vips": [{"name": "a.b", "spec": {"addresses": ["::1"]}}]},
+        {"vips": [{"name": "a" * 64, "spec": {"addresses": ["::1"]}}]},
         {"speaker": {"progressDeadlineSeconds": "2m"}}, {"speaker": {"progressDeadlineSeconds": 9}},
         {"vips": {"web": {}}}, {"operator": {"logLevel": "loud"}}, {"prometheus": {"metricsPort": "7472"}},
         {"prometheus": {"podMonitor": {"enable": True}}}, {"crds": True}, {"rbac": {"create": "yes"}},
@@ -129,11 +134,39 @@ def test_it_lints_and_renders(name):
         {"speaker": {"hostPID": "yes"}}, {"speaker": {"hostFiles": ["run/web"]}}, {"speaker": {"hostFiles": ["/"]}},
         {"speaker": {"hostFiles": ["/run/../etc"]}}, {"speaker": {"hostFiles": ["/run/a", "/run/a"]}},
         {"speaker": {"hostFiles": "/run/web"}}, {"speaker": {"scripts": True}},
+        {"fullnameOverride": "UPPER"}, {"fullnameOverride": "a.b"}, {"fullnameOverride": "a-"}, {"nameOverride": "A"},
+        {"rbac": {"podNamespaces": ["*", "default"]}}, {"rbac": {"podNamespaces": ["default", "*"]}},
         {"speaker": {"scripts": {"hostPath": "scripts"}}}, {"speaker": {"scripts": {"configMap": "Not a name"}}},
     ],
 )  # fmt: skip
 def test_the_schema_refuses_what_it_does_not_know(values):
     assert "values don't meet the specifications" in run("template", "rel", str(CHART), values=values, ok=False)
+
+
+def test_the_schema_says_of_a_virtualip_what_the_definition_says():
+    schema = CHART / "values.schema.json"
+    generator = [sys.executable, str(REPOSITORY / "scripts" / "values-schema")]
+    done = subprocess.run([*generator, schema, REPOSITORY / "crds" / "virtualip.yaml"], capture_output=True, check=True)
+    assert schema.read_text() == done.stdout.decode(), "run `make generate`"
+
+
+def test_a_good_virtualip_among_the_values_is_taken():
+    run("lint", "--strict", str(CHART), values={"vips": [{"name": "a", "spec": e.document["spec"]} for e in good()]})
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"addreses": ["10.0.0.1"]}, "additional properties 'addreses' not allowed"),
+        ({"addresses": []}, "minItems: got 0, want 1"),
+        ({"addresses": ["10.0.0.1"], "virtualRouterID": 256}, "at '/vips/1/spec/virtualRouterID': maximum"),
+        ({"addresses": ["10.0.0.1"], "track": [{"name": "a", "tpc": {"port": 80}}]}, "'tpc' not allowed"),
+        ({"addresses": ["10.0.0.1"], "onCordon": "keep"}, "at '/vips/1/spec/onCordon'"),
+    ],
+)
+def test_a_wrong_virtualip_among_the_values_is_refused_before_anything_is_installed(spec, said):
+    vips = [{"name": "web", "spec": {"addresses": ["10.0.0.2"]}}, {"name": "bad", "spec": spec}]
+    assert said in run("template", "rel", str(CHART), values={"vips": vips}, ok=False)
 
 
 def leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -332,6 +365,54 @@ def test_the_operator_and_the_jobs_pass_the_restricted_profile():
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_no_hook_leaves_its_pod_behind_for_good():
+    objects = render(vips=[{"name": "a", "spec": {"addresses": ["10.0.0.1"]}}])
+    hooks = [o for o in objects if "helm.sh/hook" in o["metadata"].get("annotations", {})]
+    assert sorted(o["kind"] for o in hooks) == ["Job", "Job", "Pod"]
+    for hook in hooks:
+        policies = hook["metadata"]["annotations"]["helm.sh/hook-delete-policy"].split(",")
+        assert {"before-hook-creation", "hook-succeeded"} <= set(policies)
+        assert "hook-failed" in policies or hook["spec"]["ttlSecondsAfterFinished"] <= 3600
+        if hook["kind"] == "Pod":  # nothing else is left of what it said
+            assert hook["metadata"]["annotations"]["helm.sh/hook-output-log-policy"] == "hook-failed"
+
+
+def test_the_operator_may_read_the_owner_of_its_lease():
+    role = one(render(), "Role", "rel-kube-vrrp-operator")
+    assert [r for r in role["rules"] if "configmaps" in r["resources"] and "get" in r["verbs"]]
+    (container,) = one(render(), "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert "--speaker-template=rel-kube-vrrp-speaker" in container["args"]
+    one(render(), "ConfigMap", "rel-kube-vrrp-speaker")
+
+
+def tolerates(toleration: dict[str, Any], key: str, effect: str) -> bool:
+    return toleration.get("key", key) == key and toleration.get("effect", effect) == effect
+
+
+def test_the_release_job_goes_to_a_cordoned_node_and_to_no_dead_one():
+    mine = {"key": "dedicated", "operator": "Exists"}
+    pod = one(render(operator={"tolerations": [mine]}), "Job", "rel-kube-vrrp-release")["spec"]["template"]["spec"]
+
+    def place(key: str, effect: str = "NoSchedule") -> bool:
+        return any(tolerates(t, key, effect) for t in pod["tolerations"])
+
+    for key in ("node.kubernetes.io/unschedulable", "node-role.kubernetes.io/control-plane", "dedicated"):
+        assert place(key), key
+    for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable", "node.kubernetes.io/out-of-service"):
+        for effect in ("NoSchedule", "NoExecute"):
+            assert not place(key, effect), key
+    assert "nodeSelector" not in pod
+    (term,) = pod["affinity"]["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    labels = one(render(), "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert term["podAffinityTerm"]["labelSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_the_release_job_has_time_to_start_beside_its_own_limit():
+    job = one(render(), "Job", "rel-kube-vrrp-release")["spec"]
+    (limit,) = [int(a.partition("=")[2]) for a in job["template"]["spec"]["containers"][0]["args"] if "timeout" in a]
+    assert job["activeDeadlineSeconds"] >= limit + 60
+
+
 def rules(objects: list[dict[str, Any]], kind: str, name: str) -> dict[tuple[str, str], set[str]]:
     """(API group, resource) to verbs; resources with names are marked so."""
     result: dict[tuple[str, str], set[str]] = {}
@@ -383,27 +464,37 @@ def test_vips_come_by_a_job_that_never_deletes_them():
     assert [d["metadata"]["name"] for d in documents] == ["a", "b"]
     assert documents[0]["spec"] == {"addresses": ["10.0.0.1"]}
     job = one(objects, "Job", "rel-kube-vrrp-vips")
-    assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,post-upgrade"
+    annotations = job["metadata"]["annotations"]
+    assert annotations["helm.sh/hook"] == "post-install,post-upgrade"
+    # what was refused is printed by Helm, and stays to be seen by those who do not see what Helm prints
+    assert annotations["helm.sh/hook-output-log-policy"] == "hook-failed"
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
     assert not [o for o in objects if o["kind"] == "VirtualIP"]
 
 
 def test_images_have_the_charts_version_unless_told():
-    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
     objects = render()
     image = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["image"]
-    assert image == f"kube-vrrp-operator:{version}"
+    assert image == f"kube-vrrp-operator:{APP_VERSION}"
     full = daemon_set(render(**VALUES["full"]))["spec"]["template"]["spec"]["containers"]
     assert [c["image"] for c in full] == ["reg/sp:2", "reg/sp:2", "i"]
 
 
-def test_monitors_find_their_pods_by_label_and_port():
-    objects = render(**VALUES["full"])
+def test_pods_are_not_monitored_twice():
+    both = {"prometheus": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}}
+    assert "only one of the two" in run("template", "rel", str(CHART), values=both, ok=False)
+
+
+@pytest.mark.parametrize("values", ["full", "pod monitors"])
+def test_monitors_find_their_pods_by_label_and_port(values):
+    objects = render(**VALUES[values])
     pods = {
         "operator": one(objects, "Deployment")["spec"]["template"],
         "speaker": daemon_set(objects)["spec"]["template"],
     }
     monitors = [o for o in objects if o["kind"] in ("PodMonitor", "ServiceMonitor")]
-    assert len(monitors) == 4
+    assert len(monitors) == 2
     for monitor in monitors:
         selector = monitor["spec"]["selector"]["matchLabels"]
         pod = pods[selector["app.kubernetes.io/component"]]
@@ -422,12 +513,40 @@ def test_alerts_use_metrics_that_exist():
                 assert f'"{word}"' in source, word
 
 
-def test_notes_say_the_next_two_commands():
-    text = (CHART / "templates" / "NOTES.txt").read_text()
-    assert text.count("  kubectl ") == 3
-    assert "pod-security.kubernetes.io/enforce=privileged" in text
+def notes(folder: Path, *options: str) -> str:
+    """As Helm prints them. It renders them only for a cluster, so a copy of the chart has them in a ConfigMap."""
+    copy = folder / "kube-vrrp"
+    shutil.copytree(CHART, copy)
+    text = (copy / "templates" / "NOTES.txt").read_text()
+    (copy / "templates" / "_notes.tpl").write_text('{{- define "notes" }}' + text + "{{- end }}")
+    (copy / "templates" / "notes.yaml").write_text(
+        'kind: ConfigMap\nmetadata: {name: notes}\ndata: {notes: {{ include "notes" . | toJson }}}\n'
+    )
+    options = ("-n", "vrrp", "--show-only", "templates/notes.yaml", *options)
+    rendered: str = yaml.safe_load(run("template", "rel", str(copy), *options))["data"]["notes"]
+    return rendered
+
+
+def commands(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.startswith("  kubectl ")]
+
+
+def test_notes_say_the_next_two_commands(tmp_path):
+    text = notes(tmp_path)
+    assert text.startswith(f"kube-vrrp {APP_VERSION} is installed.")
+    assert [command.split()[1] for command in commands(text)] == ["-n", "apply", "label"]
+    assert "kubectl -n vrrp rollout status deployment/rel-kube-vrrp-operator" in commands(text)
+    assert "kubectl label namespace vrrp pod-security.kubernetes.io/enforce=privileged" in commands(text)
     (page,) = re.findall(r"docs/\S+\.md", text)
     assert (REPOSITORY / page).is_file()
+
+
+def test_notes_of_an_upgrade_say_that_the_speakers_are_being_replaced(tmp_path):
+    text = notes(tmp_path, "--is-upgrade")
+    assert text.startswith(f"kube-vrrp {APP_VERSION}: the upgrade is applied.")
+    assert "is installed" not in text
+    assert "one node at a time" in text
+    assert [command for command in commands(text) if "component=speaker" in command]
 
 
 def test_the_name_of_a_vip_is_what_the_definition_takes():

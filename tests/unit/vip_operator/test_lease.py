@@ -21,12 +21,15 @@ class FakeLeases:
         self.lease = None
         self.writes = 0
         self.down = False
+        self.config_map = {"metadata": {"name": "speaker", "uid": "u1"}}
 
     def request(self, method, path, *, body=None, **_):
         if self.down:
             raise ApiException(status=503)
+        if path == "/api/v1/namespaces/vrrp/configmaps/speaker" and self.config_map is not None:
+            return self.config_map
         if method == "GET":
-            if self.lease is None:
+            if self.lease is None or "configmaps" in path:
                 raise ApiException(status=404)
             return copy.deepcopy(self.lease)
         if method == "POST" and self.lease is not None:
@@ -58,7 +61,7 @@ def bench():
         api = FakeLeases()
 
         def lease(self, holder):
-            return Lease(self.api, name="lease", holder=holder, clock=lambda: self.now)
+            return Lease(self.api, name="lease", holder=holder, config_map="speaker", clock=lambda: self.now)
 
     Bench.api = FakeLeases()
     return Bench()
@@ -73,6 +76,25 @@ def test_who_writes_again_has_missed_nothing(bench):
     assert a.give_back_if_idle() is None
     assert a.take() is Hold.MINE
     assert a.is_incumbent
+
+
+def test_it_goes_with_the_speakers_template(bench):
+    bench.lease("a").take()
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "speaker", "uid": "u1"}
+    assert bench.api.lease["metadata"]["ownerReferences"] == [owner]
+    bench.now += DURATION_S
+    bench.api.config_map = {"metadata": {"name": "speaker", "uid": "u2"}}
+    bench.lease("b").take()
+    bench.now += DURATION_S
+    bench.lease("b").take()
+    # who changes an owner may need the right to delete
+    assert bench.api.lease["metadata"]["ownerReferences"] == [owner]
+
+
+def test_without_a_template_it_has_no_owner_and_is_taken_all_the_same(bench):
+    bench.api.config_map = None
+    assert bench.lease("a").take() is Hold.TAKEN_OVER
+    assert bench.api.lease["metadata"]["ownerReferences"] == []
 
 
 def test_only_one_has_it(bench):

@@ -38,7 +38,7 @@ class Api:
 
 
 def started(api):
-    lease = Lease(api, name="lease", holder="a")
+    lease = Lease(api, name="lease", holder="a", config_map="cm")
     loop = Loop(api, Store(config_map="cm"), lease, config_map="cm", ask_anew=lambda _: None)
     thread = threading.Thread(target=loop.run)
     thread.start()
@@ -55,7 +55,7 @@ def test_what_may_have_been_missed_while_listing_is_listed_again():
             loop.relist()
 
     api.between = relist_once
-    lease = Lease(api, name="lease", holder="a")
+    lease = Lease(api, name="lease", holder="a", config_map="cm")
     loop = Loop(api, Store(config_map="cm"), lease, config_map="cm", ask_anew=lambda _: None)
     thread = threading.Thread(target=loop.run)
     thread.start()
@@ -83,7 +83,9 @@ def test_an_api_server_that_is_not_there_is_not_asked_without_a_pause():
 def test_planning_takes_a_tenth_of_the_time_but_is_not_put_off_for_long(monkeypatch):
     """The replica that may not write plans for every event too."""
     store = Store(config_map="cm")
-    loop = Loop(Api(), store, Lease(Api(), name="lease", holder="a"), config_map="cm", ask_anew=lambda _: None)
+    loop = Loop(
+        Api(), store, Lease(Api(), name="lease", holder="a", config_map="cm"), config_map="cm", ask_anew=lambda _: None
+    )
     durations = iter((0.0, 0.02, 0.5))
     monkeypatch.setattr("vip_operator.loop.plan", lambda _: time.sleep(next(durations)) or Plan(changes=()))
     for least, most in ((0.02, 0.2), (0.18, 0.2), (0.2, 0.2)):
