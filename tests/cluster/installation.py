@@ -82,6 +82,21 @@ class Installation:
             if "nodeName" in p["spec"] and "deletionTimestamp" not in p["metadata"]
         }
 
+    def renew_speaker(self, node: str) -> None:
+        """A new pod: a kubelet lets a container that ended wait, twice as long with each time within ten minutes."""
+        before = self.speakers()[node]["metadata"]
+        self.cluster.kubectl("delete", "pod", before["name"], "-n", NAMESPACE)
+        self.wait_for_new_speaker(node, not_=before["uid"])
+
+    def wait_for_new_speaker(self, node: str, *, not_: str) -> None:
+        """Until a ready speaker other than the pod of that UID is there."""
+
+        def is_new() -> bool:
+            now = self.speakers().get(node)
+            return now is not None and now["metadata"]["uid"] != not_ and is_ready(now)
+
+        wait_for(is_new, what=f"a new speaker on {node}", timeout=120, poll=0.2)
+
     def speakers_current(self) -> bool:
         """Whether every node has a ready speaker of the template that the chart rendered last."""
         rendered = self.cluster.get("configmap", "kube-vrrp-speaker", "-n", NAMESPACE)

@@ -84,3 +84,4 @@ def test_the_agent_is_killed_for_its_memory_and_nothing_changes_on_the_wire(prod
         )  # fmt: skip
     assert moves(held) == [{master}]
     assert {e["node"]: e["since"] for e in product.status("web")["nodes"]} == since
+    product.renew_speaker(master)

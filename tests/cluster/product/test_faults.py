@@ -52,11 +52,7 @@ def test_the_master_s_speaker_pod_is_deleted_and_its_successor_takes_over_and_ha
     with holders(product) as held:
         product.cluster.kubectl("delete", "pod", pod["name"], "-n", pod["namespace"], "--wait=false")
         wait_for(lambda: held.changes[-1].holders not in ({master}, set()), what="a successor", timeout=30)
-        wait_for(
-            lambda: master in (p := product.speakers()) and p[master]["metadata"]["uid"] != before[master]
-            and is_ready(p[master]),
-            what="a new speaker", timeout=120, poll=0.2,
-        )  # fmt: skip
+        product.wait_for_new_speaker(master, not_=before[master])
         wait_for(lambda: product.holders(ADDRESS) == [master], what="the address is back", timeout=60, poll=0.1)
     assert all(moves(held)), "a planned move leaves no moment without a holder"
     product.settled("web")
@@ -88,6 +84,7 @@ def test_the_guard_is_killed_and_the_container_starts_anew(product):
         )  # fmt: skip
         wait_for(lambda: product.holders(ADDRESS) == [master], what="the address is back", timeout=60, poll=0.1)
     product.settled("web")
+    product.renew_speaker(master)
 
 
 def test_the_agent_is_killed_and_nothing_moves(product):
@@ -104,6 +101,7 @@ def test_the_agent_is_killed_and_nothing_moves(product):
         )  # fmt: skip
     assert moves(held) == [{master}]
     assert {e["node"]: e["since"] for e in product.status("web")["nodes"]} == since
+    product.renew_speaker(master)
 
 
 def test_a_status_that_was_wiped_is_adopted_from_the_speakers_and_nothing_moves(product):
