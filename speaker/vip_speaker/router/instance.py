@@ -29,6 +29,7 @@ from vip_speaker.router.services import Services
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp import machine
 from vip_speaker.vrrp.types import (
+    OWNER_PRIORITY,
     RELEASE_PRIORITY,
     Action,
     AddAddresses,
@@ -192,6 +193,7 @@ class Instance:
         previous_channel = self._identities.enter(channel)
         self.resolved, self.config, self.link = resolved, resolved.config, link
         self.holding.place(link, places, resolved.addresses)
+        self.holding.owner = resolved.config.priority == OWNER_PRIORITY
         self.holding.lifetime_s = address_lifetime_s(resolved.config, self._services.address_lifetime_s)
         self._prepare(channel)
         if previous_channel is not None and previous_config is not None:
