@@ -361,8 +361,8 @@ class Instance:
                 self.holding.stop_announcing()
             case Transition():
                 self._report(action)
-            case Noted(note=note, source=source):
-                self.account.note(note, source, self._loop.now_ns())
+            case Noted():
+                self.account.note(action, self._loop.now_ns())
             case _:
                 assert_never(action)
 
@@ -380,6 +380,6 @@ class Instance:
 
     def _report(self, transition: Transition) -> None:
         self.counters["transitions"] += 1
-        self.account.transition(transition, fault=self._fault, waiting=self._waiting)
+        self.account.transition(transition, self._loop.now_ns(), fault=self._fault, waiting=self._waiting)
         self.defence.role_changed()
         self._services.state_changed(self.name)
