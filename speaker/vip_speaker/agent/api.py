@@ -182,4 +182,12 @@ class Api:
             raise ApiError(error.status or None, str(error.reason)) from error
         except Exception as error:
             raise ApiError(None, f"{type(error).__name__}: {error}") from error
-        raise ApiError(response.status, text[:500])
+        raise ApiError(response.status, _message(text)[:500])
+
+
+def _message(text: str) -> str:
+    """What a Status says in words; anything else as it came."""
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return text
