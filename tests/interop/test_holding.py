@@ -209,6 +209,16 @@ def test_an_owner_announces_the_address_that_its_host_has_and_says_nothing_of_it
     lone.eventually(lambda: lone.holds(f"{A}/32"), "ours, since the host has it no more")
 
 
+def test_the_broadcast_address_of_the_link_is_a_fault_until_the_document_names_another(lone: Alone) -> None:
+    lone.start({"a": document("a", "10.9.0.255", vrid=1)})
+    lone.eventually(lambda: lone.state("a").get("state") == "FAULT", "FAULT")
+    state = lone.state("a")
+    assert state["reason"] == "spec.addresses: 10.9.0.255 is the broadcast address of eth0's subnet 10.9.0.0/24"
+    assert state["interface"] == "eth0"
+    lone.write("a", document("a", A, vrid=1))
+    lone.wait_held(A, "a")
+
+
 def _settings(host: Host) -> list[str]:
     return host.run("sysctl", "-n", "net.ipv4.conf.eth0.arp_ignore", "net.ipv4.conf.eth0.arp_announce").split()
 

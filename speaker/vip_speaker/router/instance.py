@@ -144,8 +144,9 @@ class Instance:
                 self._start_if_ready()
                 if vip.spec != before:
                     log.info("a changed document is in force", extra={"vip": self.name})
-            case Unusable(reason=reason):
+            case Unusable(reason=reason, link=link):
                 self._set_fault(reason)
+                self._listen_on(link)
             case Waiting(reason=reason, link=link):
                 self._set_fault(None)
                 self._listen_on(link)
