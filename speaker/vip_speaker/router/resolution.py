@@ -15,6 +15,7 @@ from typing import Protocol
 from vip_api.model import Transport, VirtualAddress, VirtualIP
 
 from vip_speaker.kernel import Link
+from vip_speaker.vrrp.timing import own_master_down_interval_ns
 from vip_speaker.vrrp.types import MS, SECOND, Config, Identity, IPAddress, Peer
 
 DEFAULT_PRIORITY = 100
@@ -140,17 +141,14 @@ def base_priority(vip: VirtualIP) -> int | None:
     return (vip.spec.priority or DEFAULT_PRIORITY) if vip.assignment is None else vip.assignment.priority
 
 
-def master_down_interval_ns(config: Config) -> int:
-    """The longest a backup of ours may wait: what an address lifetime must not fall below (RFC 9568 section 6.1)."""
-    skew_base = SECOND if config.identity.version == 2 else config.advertisement_interval_ns
-    return 3 * config.advertisement_interval_ns + (256 - config.priority) * skew_base // 256
-
-
 def address_lifetime_s(config: Config, configured: int | None) -> int | None:
-    """Seconds the kernel keeps an address that nobody renews; None: for ever. `configured`: as in `Settings`."""
+    """Seconds the kernel keeps an address that nobody renews; None: for ever. `configured`: as in `Settings`.
+
+    No less than a backup of ours with this priority waits.
+    """
     if configured == 0:
         return None
-    shortest = max(2, math.ceil(master_down_interval_ns(config) / SECOND))
+    shortest = max(2, math.ceil(own_master_down_interval_ns(config) / SECOND))
     return shortest if configured is None else max(configured, shortest)
 
 

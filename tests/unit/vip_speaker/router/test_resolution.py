@@ -17,9 +17,9 @@ from vip_speaker.router.resolution import (
     Unusable,
     Waiting,
     address_lifetime_s,
-    master_down_interval_ns,
     resolve,
 )
+from vip_speaker.vrrp.timing import own_master_down_interval_ns
 from vip_speaker.vrrp.types import MS, SECOND, Peer
 
 ETH0 = Link(
@@ -255,7 +255,7 @@ def test_our_own_virtual_addresses_on_the_link_change_nothing():
 )
 def test_the_master_down_interval(version, interval_ms, priority, expected_ms):
     config = resolved(vip(version=version, advertisement_interval_ms=interval_ms, priority=priority)).config
-    assert master_down_interval_ns(config) == int(expected_ms * MS)
+    assert own_master_down_interval_ns(config) == int(expected_ms * MS)
 
 
 @pytest.mark.parametrize(
