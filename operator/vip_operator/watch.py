@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from typing import Any
 import aiohttp
 import kopf
 
+from vip_operator.api import SOCKET_OPTIONS
 from vip_operator.store import CONFIG_MAPS, DAEMON_SETS, NODES, PODS, VIPS, Store
 
 logger = logging.getLogger(__name__)
@@ -116,7 +118,8 @@ class Session:
         trace = aiohttp.TraceConfig()
         trace.on_request_start.append(self._begins)
         self._opened = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()), trace_configs=[trace]
+            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context(), socket_factory=_socket),
+            trace_configs=[trace],
         )
         return kopf.AiohttpSession(server=info.server, aiohttp_session=self._opened)
 
@@ -136,6 +139,15 @@ class Session:
             self._begun[path] = self._clock()
             if former is not None and self._clock() - former < WATCH_S - EARLY_S:
                 self._anew.ask(f"the watch of {path} was cut")
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket with our options, of which those that aiohttp makes have none."""
+    family, kind, protocol, *_ = address
+    opened = socket.socket(family, kind, protocol)
+    for option in SOCKET_OPTIONS:
+        opened.setsockopt(*option)
+    return opened
 
 
 def follow(

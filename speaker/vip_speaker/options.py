@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 DEFAULT_STATE_DIRECTORY = "/run/kube-vrrp"
+STATE_DIRECTORY_VARIABLE = "KUBE_VRRP_STATE_DIR"
+"""Says where the state is instead, so that in a pod, too, `vip-speaker status` needs no option."""
 DEFAULT_GRACE_SECONDS = 25.0
 """Below Kubernetes' 30 s and systemd's 90 s, so that the guard's own limit comes first."""
 
@@ -64,9 +67,11 @@ def add_checks_options(checks: argparse.ArgumentParser) -> None:
 
 def add_state_directory(command: argparse.ArgumentParser) -> None:
     """`--state-dir`, for whoever writes or reads the state documents."""
+    default = os.environ.get(STATE_DIRECTORY_VARIABLE) or DEFAULT_STATE_DIRECTORY
     command.add_argument(
-        "--state-dir", type=Path, default=Path(DEFAULT_STATE_DIRECTORY), metavar="DIR",
-        help="where the router writes its state, one file per VIP (default: %(default)s)",
+        "--state-dir", type=Path, default=Path(default), metavar="DIR",
+        help="where the router writes its state, one file per VIP "
+        f"(default: ${STATE_DIRECTORY_VARIABLE}, or else {DEFAULT_STATE_DIRECTORY})",
     )  # fmt: skip
 
 

@@ -43,12 +43,15 @@ def run_status(directory: StateDirectory, *, output: str, watch: bool, out: Text
     """
     try:
         states, skipped = directory.scan()
-        runs = _runs(directory, states)
+        runs = directory.router_runs()
     except NoStateDirectoryError as error:
         print(no_router(directory, error), file=err)
         return EXIT_NO_ROUTER
-    if not runs:
+    if runs is False:
         print(left_behind(directory, states), file=err)
+        return EXIT_NO_ROUTER
+    if runs is None and not states:
+        print(no_state(directory), file=err)
         return EXIT_NO_ROUTER
     if output == "json":
         print(json.dumps([asdict(state) for state in states], indent=2), file=out)
@@ -173,6 +176,14 @@ def no_router(directory: StateDirectory, error: NoStateDirectoryError) -> str:
         f"No router runs on this host: {directory.path} does not exist.\n"
         "Start one with `systemctl start vip-speaker`, or `vip-speaker router --config PATH`; "
         "if its state is elsewhere, name it with --state-dir."
+    )
+
+
+def no_state(directory: StateDirectory) -> str:
+    """What to say of a directory in which no router was ever seen."""
+    return (
+        f"No router runs on this host: {directory.path} has no state of one. "
+        "If its state is elsewhere, name it with --state-dir."
     )
 
 

@@ -338,7 +338,7 @@ def test_sm58_late_advertisements():
     """Section 2.5: advertisements that are delayed are logged."""
     router = master()
     router.after(SECOND + 600 * MS).tick()
-    assert router.notes == [Noted(note=Note.ADVERT_LATE)]
+    assert router.notes == [Noted(note=Note.ADVERT_LATE, late_ns=600 * MS)]
 
 
 # --- what the RFCs do not say, and this router promises ---

@@ -190,11 +190,33 @@ def test_an_address_that_somebody_else_put_there_stays_theirs(
 ) -> None:
     lone.host.ip("addr", "add", f"{A}/{prefix_length}", "dev", "eth0")
     with lone.never_absent(A):
-        lone.start({"a": document("a", A, B, vrid=1)}, a=B)
+        lone.start({"a": document("a", A, B, vrid=1, priority=254)}, a=B)
         lone.eventually(lambda: A in lone.problems("a"), "said in problems")
         end(lone.router)
         lone.eventually(lambda: not lone.holds(B) or "starting a new one" in lone.router.log, "ours goes")
     assert lone.holds(f"{A}/{prefix_length}")
+
+
+def test_an_owner_announces_the_address_that_its_host_has_and_says_nothing_of_it(lone: Alone) -> None:
+    lone.host.ip("addr", "add", f"{A}/24", "dev", "eth0")
+    with lone.never_absent(A):
+        lone.start({"a": document("a", A, B, vrid=1)}, a=B)
+        lone.eventually(lambda: lone.announced(A, since=0), "announced")
+        time.sleep(2.5)  # as long as until a refused address is tried again
+        assert not lone.problems("a")
+        assert "cannot hold" not in lone.router.log
+    lone.host.ip("addr", "del", f"{A}/24", "dev", "eth0")
+    lone.eventually(lambda: lone.holds(f"{A}/32"), "ours, since the host has it no more")
+
+
+def test_the_broadcast_address_of_the_link_is_a_fault_until_the_document_names_another(lone: Alone) -> None:
+    lone.start({"a": document("a", "10.9.0.255", vrid=1)})
+    lone.eventually(lambda: lone.state("a").get("state") == "FAULT", "FAULT")
+    state = lone.state("a")
+    assert state["reason"] == "spec.addresses: 10.9.0.255 is the broadcast address of eth0's subnet 10.9.0.0/24"
+    assert state["interface"] == "eth0"
+    lone.write("a", document("a", A, vrid=1))
+    lone.wait_held(A, "a")
 
 
 def _settings(host: Host) -> list[str]:

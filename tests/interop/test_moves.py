@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.scene import BUSY_MS, V3, V3_IPV6, Scene
+from tests.scene import ADDRESS, BUSY_MS, V3, V3_IPV6, Scene
 
 SUCCESSORS = ("kube-vrrp", "keepalived", "frr")
 
@@ -126,6 +126,16 @@ def test_preemption_after_its_delay(lan: Scene) -> None:
     assert 1.9 <= took_over - datetime.fromisoformat(backup).timestamp() <= 3.5
     lan.wait_holder(lan.first)
     lan.never_two()
+
+
+def test_a_take_back_warns_of_nobody(lan: Scene) -> None:
+    second = lan.ours(lan.second, V3.with_(priority=200))
+    lan.wait_holder(lan.second)
+    first = lan.ours(lan.first, V3.with_(priority=210))
+    lan.wait_holder(lan.first)
+    told = f"the former master still advertises ({ADDRESS['second']})"
+    lan.eventually(lambda: told in first.log, "its last advertisement is heard")
+    assert "another master" not in first.log + second.log
 
 
 def test_delay_does_not_hold_back_a_takeover_from_a_dead_master(lan: Scene) -> None:

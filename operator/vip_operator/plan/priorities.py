@@ -1,21 +1,24 @@
-"""Distinct priorities for the nodes of a VirtualIP, which stay as they are once given.
+"""Distinct priorities for the nodes of a VirtualIP, which stay as they are once a node was MASTER.
 
 `spec.priorities` and `spec.priority` fix the top of a group of nodes, otherwise it is derived: 254 less all
 that checks may add, so that no sum of contributions exceeds 254. The nodes of a group count down from its
 top in steps of 2 (of 1 where there is no room): then the first BACKUP has next to no skew (RFC 9568 section
 6.1).
+
+Before that nothing can be moved, and all nodes are ordered anew whenever one comes: the speakers of a cluster begin
+within seconds of each other, and the first of them is not to be the first choice of every VirtualIP for good.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vip_api.model import VirtualIPSpec
 
 from vip_operator.plan.node import Node
 from vip_operator.plan.selectors import matches
-from vip_operator.plan.virtualip import Vip
+from vip_operator.plan.virtualip import MASTER, Vip
 
 HIGHEST = 254
 """The highest priority of a router that does not own the addresses (RFC 9568 section 5.2.4)."""
@@ -54,14 +57,23 @@ def assign(vip: Vip, spec: VirtualIPSpec, nodes: Sequence[Node], *, preference: 
     """A priority for each node, no value twice. Nodes for which no value is left are missing from the result.
 
     Priorities that were given stay, unless the document or the node's labels changed what they count down
-    from; then they move together and keep their order.
+    from; then they move together and keep their order. While nobody serves the VirtualIP a node that comes has all
+    ordered by `preference` again.
     """
+    result = _beside_given(vip, spec, nodes, preference)
+    if vip.entries and any(_given(vip, node) is None for node in result) and _is_open(vip):
+        return _beside_given(replace(vip, entries={}), spec, nodes, preference)
+    return result
+
+
+def _beside_given(vip: Vip, spec: VirtualIPSpec, nodes: Sequence[Node], preference: Preference) -> dict[str, int]:
+    """As `assign`, with what was given in force."""
     edited = vip.observed_generation != vip.generation
     groups = _groups(spec, nodes)
     result: dict[str, int] = {}
     pending: list[tuple[_Group, list[str]]] = []
     for group in groups:
-        former = {n: e.priority for n in group.nodes if (e := vip.entries.get(n)) and e.priority is not None}
+        former = {n: p for n in group.nodes if (p := _given(vip, n)) is not None}
         kept = {n: p for n, p in former.items() if group.floor < p <= group.top and p not in result.values()}
         if kept and edited and max(kept.values()) != group.top:
             kept = {}
@@ -81,6 +93,19 @@ def assign(vip: Vip, spec: VirtualIPSpec, nodes: Sequence[Node], *, preference: 
             if value is not None:
                 result[node] = value
     return result
+
+
+def _given(vip: Vip, node: str) -> int | None:
+    entry = vip.entries.get(node)
+    return None if entry is None else entry.priority
+
+
+def _is_open(vip: Vip) -> bool:
+    """Whether no order of its nodes counts yet. Speakers that run it though its status was lost are to be adopted."""
+    reports = [entry.report for entry in vip.entries.values() if entry.report is not None]
+    if vip.virtual_router_id is None:
+        return not any(report.takes_part for report in reports)
+    return not any(report.state == MASTER for report in reports)
 
 
 def _groups(spec: VirtualIPSpec, nodes: Sequence[Node]) -> list[_Group]:

@@ -110,7 +110,7 @@ def _assignments(world: World, refused: Mapping[str, Refusal]) -> dict[str, _Ass
             if own is not None:
                 first_choices[own] -= 1
             result[vip.name] = _assign(vip, vip.spec, world, first_choices)
-            chosen = own if own is not None else _top(result[vip.name].priorities)
+            chosen = _top(result[vip.name].priorities)
             if chosen is not None:
                 first_choices[chosen] += 1
     return result

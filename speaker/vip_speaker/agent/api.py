@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kubernetes import client, config
+from kubernetes.utils.keepalive import tcp_keepalive_socket_options
 
 GROUP_VERSION = "kube-vrrp.io/v1alpha1"
 PLURAL = "virtualips"
@@ -20,6 +22,13 @@ Object = dict[str, Any]
 CALL_TIMEOUTS_S = (3.0, 10.0)
 SILENCE_S = 90.0
 """A bookmark comes about once a minute, so a longer silence is a connection that is only half open."""
+SOCKET_OPTIONS = (
+    *tcp_keepalive_socket_options(idle=10, interval=3, count=3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000),
+)
+"""A peer that is gone without a word (its machine, or a firewall's memory of the connection) is given up by our kernel
+after 16 s. It costs an idle connection two packets in 10 s.
+"""
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 """Above any object that etcd stores."""
 
@@ -37,6 +46,7 @@ class Api:
 
     def __init__(self, configuration: client.Configuration, *, namespace: str) -> None:
         configuration.retries = False
+        configuration.socket_options = list(SOCKET_OPTIONS)
         self._client = client.ApiClient(configuration)
         self._namespace = namespace
 
@@ -172,4 +182,12 @@ class Api:
             raise ApiError(error.status or None, str(error.reason)) from error
         except Exception as error:
             raise ApiError(None, f"{type(error).__name__}: {error}") from error
-        raise ApiError(response.status, text[:500])
+        raise ApiError(response.status, _message(text)[:500])
+
+
+def _message(text: str) -> str:
+    """What a Status says in words; anything else as it came."""
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return text

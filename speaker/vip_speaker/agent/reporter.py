@@ -118,7 +118,8 @@ class Reporter:
         try:
             answer = self._api.apply_status(name, uid=body["metadata"]["uid"], status=status, manager=self._manager)
         except ApiError as error:
-            self._failed(name, str(error))
+            # it is deleted, which the watch is about to say
+            self._failed(name, str(error), level=logging.DEBUG if error.status == 404 else logging.WARNING)
         else:
             self._due.wrote(name, status)
             self._store.put(answer, instead_of=body)
@@ -137,12 +138,12 @@ class Reporter:
             there.get(key) == value for key, value in status.items() if key != "nodes"
         )
 
-    def _failed(self, name: str, reason: str) -> None:
+    def _failed(self, name: str, reason: str, *, level: int = logging.WARNING) -> None:
         former = self._failures.get(name)
         count = former.count + 1 if former else 1
         delay = min(FIRST_DELAY_S * 2 ** min(count - 1, 10), LONGEST_DELAY_S) * random.uniform(0.5, 1)  # noqa: S311
         self._failures[name] = _Failure(count=count, retry_at=self._clock() + delay)
-        log.log(logging.WARNING if count == 1 else logging.DEBUG, "%s: status not written: %s", name, reason)
+        log.log(level if count == 1 else logging.DEBUG, "%s: status not written: %s", name, reason)
 
     def _is_done(self) -> bool:
         if self._stopping_until is None:

@@ -68,6 +68,7 @@ class Writer:
         self._deleted_at: dict[str, float] = {}
         self._present: dict[str, Mapping[str, Any]] = {}
         self._settled: dict[str, Mapping[str, Any]] = {}
+        self._said: dict[str, str] = {}
         self._compared_at = self._looked_at = float("-inf")
         self._was_stale = False
         self._wake = threading.Event()
@@ -122,6 +123,7 @@ class Writer:
         if not self._store.listed.is_set():
             return self._mark_all() if stale else ""  # nobody knows better than the files
         bodies = self._store.all()
+        self._said = {name: what for name, what in self._said.items() if name in bodies or name in self._present}
         wanted = {secret_reference(body) for body in bodies.values()}
         self._passwords = {reference: known for reference, known in self._passwords.items() if reference in wanted}
         for name in sorted(self._present.keys() | self._settled.keys() | bodies.keys()):
@@ -160,7 +162,7 @@ class Writer:
         if wanted is None and former is not None:
             self._directory.remove(name)
             del self._present[name]
-            log.info("%s: removed, not assigned to this node", name)
+            self._say(name, "removed, not assigned to this node")
         elif wanted is not None:
             self._write(name, with_stale_facts(wanted) if stale else wanted)
 
@@ -168,7 +170,12 @@ class Writer:
         if wanted != self._present.get(name):
             self._directory.write(name, wanted)
             self._present[name] = wanted
-            log.info("%s: %s", name, _told(wanted))
+            self._say(name, _told(wanted))
+
+    def _say(self, name: str, what: str) -> None:
+        """Documents differ in more than what is said of them: what is reported of the peers."""
+        log.log(logging.INFO if self._said.get(name) != what else logging.DEBUG, "%s: %s", name, what)
+        self._said[name] = what
 
     def _settle_deleted(self, name: str, former: Mapping[str, Any] | None) -> None:
         """First the router is told that nobody will serve the VIP, so that it waits for no successor."""
@@ -177,7 +184,7 @@ class Writer:
             self._directory.write(name, told)
             self._present[name] = told
             self._deleted_at[name] = self._clock()
-            log.info("%s: deleted", name)
+            self._say(name, "deleted")
         elif self._clock() - self._deleted_at.get(name, -DELETED_FOR_S) >= DELETED_FOR_S:
             self._directory.remove(name)
             self._present.pop(name, None)

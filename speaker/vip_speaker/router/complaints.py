@@ -12,18 +12,18 @@ _EVERY_NS = 60 * SECOND
 
 
 class Complaints:
-    """Warnings about one VIP or link, each kind at a rate that no neighbour decides. Kinds are few and ours."""
+    """Lines about one VIP or link, each kind at a rate that no neighbour decides. Kinds are few and ours."""
 
     def __init__(self, about: str) -> None:
         self._about = about
         self._said: dict[str, tuple[int, int]] = {}
 
-    def add(self, kind: str, detail: str, now_ns: int) -> None:
-        """`kind` happened again; `detail` (who, how) is said with the ones that are logged."""
+    def add(self, kind: str, detail: str, now_ns: int, *, level: int = logging.WARNING) -> None:
+        """`kind` happened again; `detail` (who, how), if any, is said with the ones that are logged."""
         said_ns, held_back = self._said.get(kind, (None, 0))
         if said_ns is not None and now_ns - said_ns < _EVERY_NS:
             self._said[kind] = (said_ns, held_back + 1)
             return
         more = f"; {held_back} more since the last such line" if held_back else ""
-        log.warning("%s %s%s", kind, detail, more, extra={"vip": self._about})
+        log.log(level, "%s%s", f"{kind} {detail}".rstrip(), more, extra={"vip": self._about})
         self._said[kind] = (now_ns, 0)

@@ -39,7 +39,8 @@ class Holding:
     """What the VIP `name` has on the link. `place()` says where and what before anything is added.
 
     `assigned` is on the link, or about to be; `planned` is what `add()` would put there. `announcements` are the
-    settings in force. `listener` is told when another station announces one of the addresses.
+    settings in force. `owner`: the addresses are the host's own, so one that is there already is no problem.
+    `listener` is told when another station announces one of the addresses.
     """
 
     def __init__(self, name: str, services: Services, listener: Listener, announcements: Announcements) -> None:
@@ -49,6 +50,7 @@ class Holding:
         self.lifetime_s: int | None = None
         self.problem = ""
         self.announcements = announcements
+        self.owner = False
         self._wanted = False  # between `add` and `remove`, even where the kernel refused everything
         self._name = name
         self._services = services
@@ -104,7 +106,8 @@ class Holding:
             # Not ours: neither we nor the guard may take it off.
             self.assigned = tuple(one for one in self.assigned if one not in refused)
             self._services.holding_changed()
-        self._complain("; ".join(str(failure.error) for failure in failures) or self._missing_place())
+        troubles = [one.error for one in failures if not (self.owner and one.error.code == errno.EEXIST)]
+        self._complain("; ".join(map(str, troubles)) or self._missing_place())
 
     def _missing_place(self) -> str:
         return "" if self.stands else "the link that they go on is gone"

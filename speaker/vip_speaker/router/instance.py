@@ -29,6 +29,7 @@ from vip_speaker.router.services import Services
 from vip_speaker.router.timers import Deadline
 from vip_speaker.vrrp import machine
 from vip_speaker.vrrp.types import (
+    OWNER_PRIORITY,
     RELEASE_PRIORITY,
     Action,
     AddAddresses,
@@ -143,8 +144,9 @@ class Instance:
                 self._start_if_ready()
                 if vip.spec != before:
                     log.info("a changed document is in force", extra={"vip": self.name})
-            case Unusable(reason=reason):
+            case Unusable(reason=reason, link=link):
                 self._set_fault(reason)
+                self._listen_on(link)
             case Waiting(reason=reason, link=link):
                 self._set_fault(None)
                 self._listen_on(link)
@@ -192,6 +194,7 @@ class Instance:
         previous_channel = self._identities.enter(channel)
         self.resolved, self.config, self.link = resolved, resolved.config, link
         self.holding.place(link, places, resolved.addresses)
+        self.holding.owner = resolved.config.priority == OWNER_PRIORITY
         self.holding.lifetime_s = address_lifetime_s(resolved.config, self._services.address_lifetime_s)
         self._prepare(channel)
         if previous_channel is not None and previous_config is not None:
@@ -359,8 +362,8 @@ class Instance:
                 self.holding.stop_announcing()
             case Transition():
                 self._report(action)
-            case Noted(note=note, source=source):
-                self.account.note(note, source, self._loop.now_ns())
+            case Noted():
+                self.account.note(action, self._loop.now_ns())
             case _:
                 assert_never(action)
 
@@ -378,6 +381,6 @@ class Instance:
 
     def _report(self, transition: Transition) -> None:
         self.counters["transitions"] += 1
-        self.account.transition(transition, fault=self._fault, waiting=self._waiting)
+        self.account.transition(transition, self._loop.now_ns(), fault=self._fault, waiting=self._waiting)
         self.defence.role_changed()
         self._services.state_changed(self.name)

@@ -51,6 +51,8 @@ def read_password_file(path: str) -> str:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise ValueError("not a regular file")
         lines = os.read(fd, _MAX_BYTES).decode().splitlines()
+    except UnicodeDecodeError:
+        raise ValueError("the password must be text") from None  # that error quotes it
     finally:
         os.close(fd)
     password = lines[0] if lines else ""

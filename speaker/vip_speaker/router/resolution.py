@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_network
 from typing import Protocol
 
 from vip_api.model import Transport, VirtualAddress, VirtualIP
 
 from vip_speaker.kernel import Link
+from vip_speaker.vrrp.timing import own_master_down_interval_ns
 from vip_speaker.vrrp.types import MS, SECOND, Config, Identity, IPAddress, Peer
 
 DEFAULT_PRIORITY = 100
@@ -30,9 +31,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unusable:
-    """FAULT: `reason` is a sentence that names the field or the link."""
+    """FAULT: `reason` is a sentence that names the field or the link; `link` is the one meant, where it is not that."""
 
     reason: str
+    link: Link | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,8 @@ def resolve(vip: VirtualIP, kernel: KernelView, *, password: str | None = None, 
     primary = kernel.primary_address(link, first.version)
     if primary is None:
         return Unusable(reason=f"{link.name} has no IPv{first.version} address to send from")
+    if problem := _no_host(spec.addresses, link, kernel.own_addresses):
+        return Unusable(reason=problem, link=link)
     addresses = _with_link_local(spec.addresses, vrid)
     interval_ns = spec.advertisement_interval_ms * MS
     effective = priority if priority == 255 else min(254, max(1, priority + contribution))
@@ -137,18 +141,30 @@ def base_priority(vip: VirtualIP) -> int | None:
     return (vip.spec.priority or DEFAULT_PRIORITY) if vip.assignment is None else vip.assignment.priority
 
 
-def master_down_interval_ns(config: Config) -> int:
-    """The longest a backup of ours may wait: what an address lifetime must not fall below (RFC 9568 section 6.1)."""
-    skew_base = SECOND if config.identity.version == 2 else config.advertisement_interval_ns
-    return 3 * config.advertisement_interval_ns + (256 - config.priority) * skew_base // 256
-
-
 def address_lifetime_s(config: Config, configured: int | None) -> int | None:
-    """Seconds the kernel keeps an address that nobody renews; None: for ever. `configured`: as in `Settings`."""
+    """Seconds the kernel keeps an address that nobody renews; None: for ever. `configured`: as in `Settings`.
+
+    No less than a backup of ours with this priority waits.
+    """
     if configured == 0:
         return None
-    shortest = max(2, math.ceil(master_down_interval_ns(config) / SECOND))
+    shortest = max(2, math.ceil(own_master_down_interval_ns(config) / SECOND))
     return shortest if configured is None else max(configured, shortest)
+
+
+def _no_host(addresses: tuple[VirtualAddress, ...], link: Link, own: frozenset[IPAddress]) -> str | None:
+    """What is wrong with an address that names a subnet of the link, or everybody in it. (With a prefix of its own the
+    document says so itself.)
+    """
+    for there in link.addresses:
+        if there.ip.version == 6 or there.prefix_length > 30 or there.ip in own:
+            continue
+        subnet = ip_network((there.ip, there.prefix_length), strict=False)
+        kinds = {subnet.network_address: "network", subnet.broadcast_address: "broadcast"}
+        for one in addresses:
+            if one.ip in kinds:
+                return f"spec.addresses: {one.ip} is the {kinds[one.ip]} address of {link.name}'s subnet {subnet}"
+    return None
 
 
 def _with_link_local(addresses: tuple[VirtualAddress, ...], vrid: int) -> tuple[VirtualAddress, ...]:

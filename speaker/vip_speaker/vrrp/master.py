@@ -113,7 +113,7 @@ def _tick(config: Config, state: MasterState, now_ns: int) -> Step:
     if squeeze is not None and now_ns >= squeeze.until_ns + SQUEEZE_END_NS:
         squeeze = None
     slot_ns = config.advertisement_interval_ns if squeeze is None else CENTISECOND
-    noted: tuple[Action, ...] = (Noted(note=Note.ADVERT_LATE),) if 2 * late_ns > slot_ns else ()
+    noted: tuple[Action, ...] = (Noted(note=Note.ADVERT_LATE, late_ns=late_ns),) if 2 * late_ns > slot_ns else ()
     interval_ns = _interval_said_ns(config, squeeze, now_ns)
     state = replace(
         state,

@@ -404,10 +404,11 @@ class Note(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """`note` happened; `source` is who caused it."""
+    """`note` happened; `source` is who caused it, `late_ns` by how much something was late."""
 
     note: Note
     source: IPAddress | None = None
+    late_ns: int | None = None
 
 
 Action = (

@@ -326,6 +326,15 @@ def test_files_of_the_node_are_mounted_read_only_where_the_router_looks_for_them
         assert not [c for c in others if name in mounts(c)]
 
 
+def test_status_in_the_routers_container_needs_no_option(monkeypatch):
+    router = daemon_set(render())["spec"]["template"]["spec"]["containers"][0]
+    for variable in router["env"]:
+        if "value" in variable:
+            monkeypatch.setenv(variable["name"], variable["value"])
+    runs = cli.parser().parse_args([*router["command"][1:], *router["args"]])
+    assert cli.parser().parse_args(["status"]).state_dir == runs.state_dir
+
+
 def test_the_programs_take_the_arguments_of_the_chart():
     router, _, checks = daemon_set(render(**VALUES["checks"]))["spec"]["template"]["spec"]["containers"]
     given = cli.parser().parse_args([*router["command"][1:], *router["args"]])

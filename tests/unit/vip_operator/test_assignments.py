@@ -99,11 +99,74 @@ def test_a_group_just_above_another_leaves_it_its_top():
 def test_a_node_that_comes_gets_a_value_below():
     cluster = FakeCluster(*names(2))
     cluster.add_vip()
-    cluster.settle()
+    cluster.up()
     before = cluster.priorities()
     cluster.add_node("node3")
     cluster.settle()
     assert cluster.priorities() == {**before, "node3": 250}
+
+
+def firsts(cluster: FakeCluster) -> dict[str, str]:
+    """The first choice of every VirtualIP."""
+    return {v: max(p := cluster.priorities(v), key=lambda n: p[n]) for v in cluster.vips}
+
+
+@pytest.mark.parametrize("spec", [{}, {"virtualRouterID": 7}], ids=["to be allocated", "given"])
+def test_nodes_that_come_before_anybody_serves_are_first_choices_as_well(spec):
+    """The speakers of a cluster do not begin at the same instant."""
+    cluster = FakeCluster("node1")
+    for number in range(6):
+        cluster.add_vip(f"vip{number}", interfaces=[f"eth{number}"], **spec)
+        cluster.advance(1)
+    cluster.settle()
+    assert set(firsts(cluster).values()) == {"node1"}
+    for late in ("node2", "node3"):
+        for name in cluster.vips:
+            for node in cluster.priorities(name):
+                cluster.report(name, node, "BACKUP" if spec else "INIT")
+        cluster.add_node(late)
+        cluster.settle()
+    assert sorted(firsts(cluster).values()) == sorted(names(3) * 2)
+    assert all(sorted(cluster.priorities(v).values()) == [250, 252, 254] for v in cluster.vips)
+
+
+def test_nodes_without_a_value_have_nothing_ordered_anew():
+    cluster = FakeCluster(*names(6))
+    for number in range(12):
+        cluster.add_vip(f"vip{number}", interfaces=[f"eth{number}"], priority=2)
+    cluster.settle()
+    before = {v: cluster.priorities(v) for v in cluster.vips}
+    del cluster.vips["vip0"]
+    cluster.add_node("node7")
+    cluster.step()
+    assert {v: cluster.priorities(v) for v in cluster.vips} == {v: p for v, p in before.items() if v != "vip0"}
+
+
+def test_a_node_that_comes_when_one_serves_moves_nothing_though_the_master_is_gone_for_a_moment():
+    cluster = FakeCluster("node1", "node2")
+    for number in range(6):
+        cluster.add_vip(f"vip{number}", interfaces=[f"eth{number}"])
+        cluster.advance(1)
+    for name in cluster.vips:
+        cluster.up(name)
+    before = firsts(cluster)
+    cluster.add_node("node3")
+    cluster.set_ready("node1", False)
+    cluster.settle()
+    assert firsts(cluster) == before
+
+
+def test_what_speakers_run_is_adopted_and_not_ordered_anew_though_a_node_comes_meanwhile():
+    """Restored without its status; of the two that run it none has said yet that it is MASTER."""
+    cluster = FakeCluster("node1", "node2")
+    cluster.add_vip()
+    cluster.settle()
+    cluster.report("web", "node2", "BACKUP", effectivePriority=240, virtualRouterID=77)
+    cluster.report("web", "node1", "BACKUP", effectivePriority=238, virtualRouterID=77)
+    cluster.add_node("node3")
+    cluster.settle()
+    assert cluster.vrid() == 77
+    assert {n: p for n, p in cluster.priorities().items() if n != "node3"} == {"node2": 240, "node1": 238}
 
 
 def test_a_node_that_goes_changes_no_other():

@@ -12,6 +12,7 @@ from vip_operator import watch
 from vip_operator.store import NODES, Store
 
 from tests.netns import wait_for
+from tests.sockets import patience_with
 
 NAMES = {"nodes": False, "pods": True, "configmaps": True, "namespaces": False}
 
@@ -178,6 +179,15 @@ def test_watches_that_are_cut_are_begun_anew_and_what_a_store_that_was_set_back_
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_every_request_has_the_token_of_its_moment(api, followed):
     wait_for(lambda: len(api.tokens) > 5, what="tokens differ")
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_watches_whose_peer_is_gone_without_a_word_are_given_up_by_the_kernel(api, followed):
+    expected = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 15_000}
+    wait_for(lambda: sum("nodes" in path for path in api.requests) > 1, what="the watch of nodes")
+    found = patience_with(api.server_address[1])
+    assert found
+    assert all(one == expected for one in found), found
 
 
 def test_a_watch_is_lost_where_it_is_resumed_before_its_time():

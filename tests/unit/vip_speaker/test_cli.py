@@ -74,6 +74,16 @@ def test_status_without_a_router(tmp_path, capsys):
     assert "No router runs on this host" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("variable", "directory"), [(None, "/run/kube-vrrp"), ("", "/run/kube-vrrp"), ("/x", "/x")])
+def test_the_environment_may_say_where_the_state_is(monkeypatch, variable, directory):
+    if variable is None:
+        monkeypatch.delenv("KUBE_VRRP_STATE_DIR", raising=False)
+    else:
+        monkeypatch.setenv("KUBE_VRRP_STATE_DIR", variable)
+    assert str(cli.parser().parse_args(["status"]).state_dir) == directory
+    assert str(cli.parser().parse_args(["status", "--state-dir", "/y"]).state_dir) == "/y"
+
+
 def test_status_into_a_pipe_that_closes(tmp_path):
     """`vip-speaker status | head -1` ends without a traceback."""
     directory = statedirectory.StateDirectory(tmp_path)

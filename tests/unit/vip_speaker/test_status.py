@@ -147,7 +147,10 @@ def test_documents_in_a_directory_that_was_made_anew_are_believed(tmp_path):
 def test_an_empty_directory_is_no_router(tmp_path):
     err = io.StringIO()
     assert run_status(StateDirectory(tmp_path), output="table", watch=False, out=io.StringIO(), err=err) == 1
-    assert "No router runs on this host" in err.getvalue()
+    assert err.getvalue() == (
+        f"No router runs on this host: {tmp_path} has no state of one. "
+        "If its state is elsewhere, name it with --state-dir.\n"
+    )
 
 
 def test_what_a_killed_router_left_is_not_shown_as_its_state(tmp_path):

@@ -63,6 +63,9 @@ spec:
             {{- end }}
             - --log-level={{ .logLevel }}
           env:
+            # for `kubectl exec … -- vip-speaker status`
+            - name: KUBE_VRRP_STATE_DIR
+              value: /run/kube-vrrp/state
             - name: NODE_NAME
               valueFrom:
                 fieldRef:

@@ -99,6 +99,15 @@ def test_a_change_is_written_once(tmp_path):
     assert bench.report(state("MASTER")) == []
 
 
+@pytest.mark.parametrize(("status", "levels"), [(404, ["DEBUG"]), (503, ["WARNING"]), (None, ["WARNING"])])
+def test_a_status_that_is_gone_with_its_object_is_no_warning(tmp_path, caplog, status, levels):
+    caplog.set_level("DEBUG", logger="vip_speaker.agent")
+    bench = Bench(tmp_path, assigned())
+    bench.api.refuse_apply = refusal(status)
+    bench.report(state())
+    assert [record.levelname for record in caplog.records] == levels
+
+
 def test_a_master_names_itself_with_its_entry(tmp_path):
     bench = Bench(tmp_path, assigned())
     (written,) = bench.report(state("MASTER", effectivePriority=250))

@@ -1,5 +1,6 @@
 """Which documents the router is given, and how they come to it."""
 
+import copy
 import errno
 import json
 import os
@@ -145,6 +146,27 @@ class Bench:
     def synchronise(self):
         self.writer.synchronise()
         return self.directory.read_all()
+
+
+def test_what_is_said_of_a_document_is_said_once(tmp_path, caplog):
+    """Most of its changes are what peers report."""
+    caplog.set_level("INFO")
+    body = assigned()
+    bench = Bench(tmp_path, body)
+    bench.synchronise()
+    for address in ("192.168.137.13", "192.168.137.14"):
+        body = copy.deepcopy(body)
+        body["status"]["nodes"][1]["primaryAddress"] = address
+        bench.store.replace([body])
+        bench.synchronise()
+    assert caplog.messages == ["web: generation 1, priority 254, VRID 51"]
+    bench.store.replace([])
+    bench.synchronise()
+    bench.now += DELETED_FOR_S
+    bench.synchronise()
+    bench.store.replace([body])
+    bench.synchronise()
+    assert caplog.messages[1:] == ["web: deleted", "web: generation 1, priority 254, VRID 51"]
 
 
 def test_files_follow_the_store(tmp_path):

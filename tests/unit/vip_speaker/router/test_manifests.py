@@ -204,6 +204,15 @@ def test_a_password_file_with_no_password_is_said(tmp_path, content):
         read_password_file(str(file))
 
 
+def test_what_is_said_of_a_password_file_quotes_nothing_of_it(tmp_path):
+    file = tmp_path / "password"
+    file.write_bytes(b"hunter\xe9")
+    with pytest.raises(ValueError, match=r"^the password must be text$") as raised:
+        read_password_file(str(file))
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+
+
 def test_a_password_file_that_is_a_fifo_does_not_stop_us(tmp_path):
     os.mkfifo(tmp_path / "password")
     with pytest.raises(ValueError, match="regular"):

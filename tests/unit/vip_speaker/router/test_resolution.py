@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, ip_address
 
 import pytest
@@ -17,9 +17,9 @@ from vip_speaker.router.resolution import (
     Unusable,
     Waiting,
     address_lifetime_s,
-    master_down_interval_ns,
     resolve,
 )
+from vip_speaker.vrrp.timing import own_master_down_interval_ns
 from vip_speaker.vrrp.types import MS, SECOND, Peer
 
 ETH0 = Link(
@@ -104,6 +104,37 @@ def test_no_link_is_said_with_the_field():
 def test_a_link_without_an_address_of_the_family_is_a_fault():
     answer = resolve(vip(), FakeKernel(primary={}))
     assert answer == Unusable(reason="eth0 has no IPv4 address to send from")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "prefix_length", "kind", "subnet"),
+    [
+        (["192.168.137.255"], 24, "broadcast", "192.168.137.0/24"),
+        (["192.168.137.0"], 24, "network", "192.168.137.0/24"),
+        (["192.168.137.200", "192.168.137.255"], 24, "broadcast", "192.168.137.0/24"),
+        (["192.168.137.203"], 30, "broadcast", "192.168.137.200/30"),
+        (["192.168.137.203"], 31, None, None),
+        (["192.168.137.255"], 16, None, None),
+        (["192.168.137.254"], 24, None, None),
+        (["fe80::"], 24, None, None),
+    ],
+)
+def test_an_address_that_no_host_of_the_links_subnet_can_have_is_a_fault(addresses, prefix_length, kind, subnet):
+    own = LinkAddress(ip=ip_address("192.168.137.201"), prefix_length=prefix_length)
+    kernel = FakeKernel(link=replace(ETH0, addresses=(own, ETH0.addresses[1])))
+    answer = resolve(vip(*addresses), kernel)
+    if kind is None:
+        assert isinstance(answer, Resolved)
+    else:
+        reason = f"spec.addresses: {addresses[-1]} is the {kind} address of eth0's subnet {subnet}"
+        assert answer == Unusable(reason=reason, link=kernel.link)
+
+
+def test_the_prefix_of_a_virtual_address_makes_no_subnet_of_the_link():
+    """One that came first keeps its prefix; another VIP that comes is not to be put out by it."""
+    ours = LinkAddress(ip=ip_address("10.0.0.1"), prefix_length=25)
+    kernel = FakeKernel(link=replace(ETH0, addresses=(*ETH0.addresses, ours)), own_addresses=frozenset({ours.ip}))
+    assert isinstance(resolve(vip("10.0.0.127"), kernel), Resolved)
 
 
 def test_an_assignment_decides_vrid_and_priority():
@@ -224,7 +255,7 @@ def test_our_own_virtual_addresses_on_the_link_change_nothing():
 )
 def test_the_master_down_interval(version, interval_ms, priority, expected_ms):
     config = resolved(vip(version=version, advertisement_interval_ms=interval_ms, priority=priority)).config
-    assert master_down_interval_ns(config) == int(expected_ms * MS)
+    assert own_master_down_interval_ns(config) == int(expected_ms * MS)
 
 
 @pytest.mark.parametrize(
