@@ -82,6 +82,10 @@ class Kernel:
         """The addresses that `add` put on links and `remove` did not take away."""
         return self._ledger.ips
 
+    def holds(self, assigned: Assigned) -> bool:
+        """Whether `add` put the address on its link and it is still there, as far as we know."""
+        return assigned.key in self._ledger.held and self._links.has_address(assigned.key)
+
     @property
     def alone(self) -> bool:
         """Whether no other router of ours runs in this network namespace (as of `open`)."""

@@ -101,8 +101,9 @@ class Holding:
         refused = {failure.assigned for failure in failures}
         self._present = frozenset(one.assigned.ip for one in failures if one.error.code == errno.EEXIST)
         if refused:
-            # Not ours: neither we nor the guard may take it off.
-            self.assigned = tuple(one for one in self.assigned if one not in refused)
+            # Not ours: neither we nor the guard may take it off. What was only not renewed is.
+            holds = self._services.kernel.holds
+            self.assigned = tuple(one for one in self.assigned if one not in refused or holds(one))
             self._services.holding_changed()
         self._complain("; ".join(str(failure.error) for failure in failures) or self._missing_place())
 
