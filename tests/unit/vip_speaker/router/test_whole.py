@@ -90,3 +90,20 @@ def test_an_address_that_was_only_not_renewed_is_still_held(story: Story) -> Non
     assert [str(one) for one in story.host.daemon.instances["web"].holding.assigned] == ["10.0.0.100/32"]
     story.stop()
     assert story.on(story.eth0) == set()
+
+
+def test_what_a_vip_still_holds_that_lost_its_assignment_is_taken(story: Story) -> None:
+    """It waits for a successor elsewhere, and nobody here is to be MASTER beside it; then whoever waited is."""
+    assigned = {"priority": 254, "virtualRouterID": 1}
+    slow = {"advertisementInterval": "2s", "version": 2}
+    story.write("first", "10.0.0.100", assignment=assigned, **slow)
+    story.host.run_for(10 * SECOND)
+    story.write("second", "10.0.0.100", virtualRouterID=2)
+    story.host.run_for(SECOND)
+    assert (story.role("first"), story.role("second")) == (Role.MASTER, Role.FAULT)
+    story.write("first", "10.0.0.100", assignment={"virtualRouterID": 1}, **slow)
+    story.host.run_for(SECOND)
+    assert (story.role("first"), story.role("second")) == (Role.MASTER, Role.FAULT), "the first waits for a successor"
+    story.host.run_for(2 * SECOND)
+    assert (story.role("first"), story.role("second")) == (Role.INIT, Role.MASTER)
+    assert story.on(story.eth0) == {"10.0.0.100/32"}
