@@ -155,9 +155,10 @@ class Kernel:
         """Put addresses on their links for `lifetime_s` seconds (None: for ever), all in one sendmsg; those refused.
 
         Addresses that we hold already are renewed. One that is on the link but not ours is refused (EEXIST),
-        whatever its prefix.
+        whatever its prefix. An IPv6 address that we hold under another prefix takes the new one.
         """
         wanted, messages, failures = [], [], []
+        self.remove([other for one in assigned if (other := self._picture.in_the_way(one)) is not None])
         for one in assigned:
             if one.key in self._ledger.held:
                 message = requests_for.renewal(one, lifetime_s)

@@ -107,3 +107,19 @@ def test_what_a_vip_still_holds_that_lost_its_assignment_is_taken(story: Story) 
     story.host.run_for(2 * SECOND)
     assert (story.role("first"), story.role("second")) == (Role.INIT, Role.MASTER)
     assert story.on(story.eth0) == {"10.0.0.100/32"}
+
+
+def test_an_ipv6_address_whose_prefix_changes_stays(story: Story) -> None:
+    """On a link of its own the first link-local address has the subnet; it goes, and the next one has it."""
+    story.write("web", "fe80::100", "fe80::101", "fd00::9", virtualRouterID=1, virtualMAC=True)
+    story.host.run_for(SECOND)
+    virtual = story.link(f"kv6-{story.eth0.ifindex}-1")
+    assert story.on(virtual) == {"fe80::100/64", "fe80::101/128", "fd00::9/128"}
+    story.write("web", "fe80::101", "fd00::9", virtualRouterID=1, virtualMAC=True)
+    story.host.run_for(100 * MS)
+    story.write(
+        "web", "fe80::101", "fd00::9", virtualRouterID=1, virtualMAC=True, priority=150
+    )  # it looks at its links again
+    story.host.run_for(100 * MS)
+    assert story.on(virtual) == {"fe80::101/64", "fd00::9/128"}
+    assert story.host.daemon.instances["web"].holding.problem == ""
