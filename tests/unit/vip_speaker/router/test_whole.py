@@ -15,7 +15,7 @@ from vip_speaker.vrrp.types import MS, SECOND, Role
 from vip_speaker.wire.advertisement import Content, encode_frame
 from vip_speaker.wire.received import ETH_P_IP, Received
 
-from tests.simulation.node import Interface
+from tests.simulation.node import SILENCE, Interface
 from tests.simulation.router import VirtualHost
 
 
@@ -122,4 +122,23 @@ def test_an_ipv6_address_whose_prefix_changes_stays(story: Story) -> None:
     )  # it looks at its links again
     story.host.run_for(100 * MS)
     assert story.on(virtual) == {"fe80::101/64", "fd00::9/128"}
+    assert story.host.daemon.instances["web"].holding.problem == ""
+
+
+def test_a_silence_that_could_not_be_ended_ends_with_the_next_mastership(story: Story) -> None:
+    """Whoever is MASTER and answers no ARP serves nobody."""
+    story.write("web", "10.0.0.100", virtualRouterID=1)
+    story.host.run_for(SECOND)
+    story.hear(vrid=1, priority=200)
+    story.host.run_for(10 * MS)
+    assert (story.role("web"), story.host.node.silent) == (Role.BACKUP, {ip_address("10.0.0.100")})
+    story.host.node.refusals = {SILENCE: 1000}
+    story.host.run_for(100 * MS)
+    assert story.on(story.eth0) == set()
+    story.host.run_for(2 * SECOND)
+    assert (story.role("web"), story.on(story.eth0)) == (Role.MASTER, {"10.0.0.100/32"})
+    assert "cannot change the silence" in story.host.daemon.instances["web"].holding.problem
+    story.host.node.refusals = {}
+    story.host.run_for(3 * SECOND)
+    assert story.host.node.silent == set()
     assert story.host.daemon.instances["web"].holding.problem == ""
