@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from vip_speaker.kernel.links import RTM_NEWADDR
+from vip_speaker.kernel.links import RTM_DELLINK, RTM_NEWADDR
 from vip_speaker.vrrp.types import MS, SECOND, Role
 from vip_speaker.wire.advertisement import Content, encode_frame
 from vip_speaker.wire.received import ETH_P_IP, Received
@@ -142,3 +142,11 @@ def test_a_silence_that_could_not_be_ended_ends_with_the_next_mastership(story: 
     story.host.run_for(3 * SECOND)
     assert story.host.node.silent == set()
     assert story.host.daemon.instances["web"].holding.problem == ""
+
+
+def test_a_link_that_cannot_be_deleted_keeps_nobody_from_leaving(story: Story) -> None:
+    story.write("web", "10.0.0.100", "fe80::100", virtualRouterID=1, virtualMAC=True)
+    story.host.run_for(SECOND)
+    story.host.node.refusals = {RTM_DELLINK: 1000}
+    story.stop()
+    assert all(one.closed for one in story.host.sockets)
