@@ -130,8 +130,6 @@ class Node:
         """As `ip link set up`. A link that goes down loses its IPv6 addresses."""
         if link.up == up:
             return
-        if up and link.parent and not self.links[link.parent].up:
-            raise RefusedError(errno.ENETDOWN)
         link.up = up
         self._tell_link(link)
         if not up:

@@ -385,9 +385,9 @@ class Play:
 
     def _virtual_macs_are_needed(self) -> Iterator[str]:
         node = self.host.node
-        needed = {
-            place.ifindex for one in self.host.daemon.instances.values() for place in one.holding._places.values()
-        }
+        holdings = [one.holding for one in self.host.daemon.instances.values()]
+        needed = {place.ifindex for one in holdings for place in one._places.values()}
+        needed |= {each.ifindex for one in holdings for each in one.assigned}
         known = self.host.kernel.virtual_mac_links
         for link in node.links.values():
             if link.kind != "macvlan":
@@ -545,7 +545,7 @@ class Play:
 
     def _serves_on(self, one: Instance, vip: VirtualIP, link: Interface) -> None:
         wanted = {address.ip for address in vip.spec.addresses}
-        held = {(ifindex, ip) for ifindex, ip, _ in self.host.node.ours()}
+        held = {(ifindex, ip) for ifindex, ip, _ in self.host.node.ours().keys() - self.host.node.kept}
         for ip in wanted:
             places = [self.host.node.links[ifindex] for ifindex, each in held if each == ip]
             if len(places) != 1:
