@@ -121,8 +121,8 @@ class Node:
         for child in [one for one in self.links.values() if one.parent == link.ifindex]:
             self.pull_out(child)
         self.set_up(link, up=False)
-        for address in list(link.addresses):
-            self._drop(link, address)
+        while link.addresses:
+            self._drop(link, link.addresses[0])
         del self.links[link.ifindex]
         self.events.put(_link_message(RTM_DELLINK, self._facts(link)))
 
@@ -167,7 +167,8 @@ class Node:
         now_ns = self._now_ns()
         for link in self.links.values():
             for address in list(link.addresses):
-                if address.expires_at_ns is not None and address.expires_at_ns <= now_ns:
+                due = address.expires_at_ns is not None and address.expires_at_ns <= now_ns
+                if due and address in link.addresses:  # it may have gone with the first of its subnet
                     self._drop(link, address)
 
     def next_expiry_ns(self) -> int | None:

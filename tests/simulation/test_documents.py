@@ -339,7 +339,8 @@ class Play:
             for each in one.holding.assigned:
                 key = (each.ifindex, each.ip, each.prefix_length)
                 for other_key, other in held.items():
-                    if other != one.name and other_key[1] == each.ip:
+                    scoped = _scoped(each.ip) and other_key[0] != each.ifindex
+                    if other != one.name and other_key[1] == each.ip and not scoped:
                         yield f"{each} is held by {one.name} and {other}"
                 held[key] = one.name
             if one.holding.silenced:
@@ -353,7 +354,10 @@ class Play:
             other_prefix = self.stopping and any(key[:2] == other[:2] for other in held.keys() & ours)
             if key[0] in node.links and not other_prefix:
                 yield f"{held[key]} holds {key[1]}/{key[2]}, which is not on link {key[0]}"
-        if node.silent != silent and SILENCE not in node.refused:
+        # An address that went while it was silent stays so until somebody has it again.
+        # nftables know no links: what one VIP does to a link-local address concerns that of another link as well.
+        present = {ip for _, ip, _ in held if not _scoped(ip)}
+        if node.silent & present != silent & present and SILENCE not in node.refused:
             yield f"silent are {node.silent}, not {silent}"
         recorded = {(one.ifindex, one.ip, one.prefix_length) for one in self.host.record.load()}
         for key in held.keys() - recorded:
@@ -473,9 +477,10 @@ class Play:
             return
         node = self.host.node
         there = [link for link in node.links.values() if link.find(announced.address) is not None]
-        if not there and not node.events.waiting:
+        # What was lost and is refused when it is put back is tried again, and announced meanwhile: it is nobody else's.
+        if not there and not node.events.waiting and RTM_NEWADDR not in node.refused:
             self.found.append(f"{announced.address} is announced and on no link")
-        if announced.address in node.silent and SILENCE not in node.refused:
+        if announced.address in node.silent and not _scoped(announced.address) and SILENCE not in node.refused:
             self.found.append(f"{announced.address} is announced in silence")
 
     # --- the end
@@ -551,6 +556,8 @@ class Play:
         held = {(ifindex, ip) for ifindex, ip, _ in self.host.node.ours().keys() - self.host.node.kept}
         for ip in wanted:
             places = [self.host.node.links[ifindex] for ifindex, each in held if each == ip]
+            if _scoped(ip):
+                places = [each for each in places if each is link or each.parent == link.ifindex]
             if len(places) != 1:
                 self.found.append(f"{ip} of {one.name} is on {[each.name for each in places]}")
                 continue
@@ -591,6 +598,11 @@ class Play:
             ]
         self.found += [f"{one} is left open" for one in host.sockets if not one.closed]
         self.found += [f"a reader of {fd} is left" for fd in host._readers]
+
+
+def _scoped(ip: IPAddress) -> bool:
+    """It means something on one link only."""
+    return ip.version == 6 and ip.is_link_local
 
 
 _announced = lru_cache(maxsize=1 << 14)(decode_announcement)
