@@ -82,6 +82,10 @@ class Kernel:
         """The addresses that `add` put on links and `remove` did not take away."""
         return self._ledger.ips
 
+    def holds(self, assigned: Assigned) -> bool:
+        """Whether `add` put the address on its link and it is still there, as far as we know."""
+        return assigned.key in self._ledger.held and self._links.has_address(assigned.key)
+
     @property
     def alone(self) -> bool:
         """Whether no other router of ours runs in this network namespace (as of `open`)."""
@@ -151,9 +155,11 @@ class Kernel:
         """Put addresses on their links for `lifetime_s` seconds (None: for ever), all in one sendmsg; those refused.
 
         Addresses that we hold already are renewed. One that is on the link but not ours is refused (EEXIST),
-        whatever its prefix.
+        whatever its prefix. An IPv6 address that we hold under another prefix takes the new one.
         """
         wanted, messages, failures = [], [], []
+        if in_the_way := [other for one in assigned if (other := self._picture.in_the_way(one)) is not None]:
+            self.remove(in_the_way)
         for one in assigned:
             if one.key in self._ledger.held:
                 message = requests_for.renewal(one, lifetime_s)

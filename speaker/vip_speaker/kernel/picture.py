@@ -67,6 +67,15 @@ class Picture:
             and key_of(link.ifindex, there.ip, there.prefix_length) not in self.ledger.held
         )
 
+    def in_the_way(self, assigned: Assigned) -> Assigned | None:
+        """What of ours has to go first: an IPv6 address is on a link once, whatever its prefix."""
+        link = self.links.get(assigned.ifindex)
+        there = link.address(assigned.ip) if link is not None and assigned.ip.version == 6 else None
+        if there is None or there.prefix_length == assigned.prefix_length:
+            return None
+        held = self.ledger.held.get(key_of(assigned.ifindex, there.ip, there.prefix_length))
+        return None if held is None else held.assigned
+
     # --- what the kernel tells
 
     def told(self, data: bytes, offset: int, kind: int, now_ns: int) -> Event | None:

@@ -1,4 +1,4 @@
-"""What may exist once on this host: a VRID per link and IP version, an address. Pure."""
+"""What may exist once on this host: a VRID per link and IP version, an address (a link-local one per link). Pure."""
 
 from __future__ import annotations
 
@@ -20,20 +20,26 @@ class Claim:
     vrid: int
     addresses: frozenset[IPAddress]
 
+    @property
+    def taken(self) -> set[tuple[int, IPAddress]]:
+        """What nobody else may have: IPv6 link-local addresses mean something on their link only."""
+        return {(self.ifindex if ip.version == 6 and ip.is_link_local else 0, ip) for ip in self.addresses}
+
 
 def find_conflicts(claims: Iterable[Claim]) -> dict[str, str]:
     """By name, with whom a VIP is in conflict and over which field. Of two the one in force wins, then the name."""
     routers: dict[tuple[int, int, int], str] = {}
-    addresses: dict[IPAddress, str] = {}
+    addresses: dict[tuple[int, IPAddress], str] = {}
     conflicts: dict[str, str] = {}
     for claim in sorted(claims, key=lambda one: (one.rank, one.name)):
         key = (claim.ifindex, claim.version, claim.vrid)
-        shared = min((one for one in claim.addresses if one in addresses), key=str, default=None)
+        taken = claim.taken
+        shared = min((one for one in taken if one in addresses), key=lambda one: str(one[1]), default=None)
         if key in routers:
             conflicts[claim.name] = f"spec.virtualRouterID: {claim.vrid} is that of {routers[key]} on {claim.interface}"
         elif shared is not None:
-            conflicts[claim.name] = f"spec.addresses: {shared} is an address of {addresses[shared]}"
+            conflicts[claim.name] = f"spec.addresses: {shared[1]} is an address of {addresses[shared]}"
         else:
             routers[key] = claim.name
-            addresses.update(dict.fromkeys(claim.addresses, claim.name))
+            addresses.update(dict.fromkeys(taken, claim.name))
     return conflicts

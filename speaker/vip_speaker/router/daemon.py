@@ -83,6 +83,7 @@ class Daemon:
         self._health = Health(around, self._health_changed)
         self._moved: dict[str, None] = {}
         self._conflicts_now: dict[str, str] = {}
+        self._giving_way: set[str] = set()  # who takes no part any more, and still holds addresses for a successor
         self._in_force: Mapping[str, Manifest] = {}  # and what each of them came to:
         self._resolutions: dict[str, Resolution] = {}
         self._decoder = Decoder()
@@ -116,8 +117,12 @@ class Daemon:
         self._cleanup.record_changed()
 
     def holding_changed(self) -> None:
-        """Write the last will anew."""
+        """Write the last will anew. What somebody held who takes no part any more may be free for others."""
         self._cleanup.rewrite(self.instances.values())
+        gone = {name for name in self._giving_way if not self._holds(name)}
+        if gone and not self._stopping:
+            self._giving_way -= gone
+            self.loop.call_soon(self.refresh)
 
     def state_changed(self, name: str) -> None:
         """Write the state file of `name` soon."""
@@ -272,15 +277,23 @@ class Daemon:
         return resolve(vip, self.kernel, password=password, contribution=health.contribution)
 
     def _conflicts(self, resolutions: Mapping[str, Resolution]) -> dict[str, str]:
-        """Who must give way to whom; what an instance without a document still holds is taken too."""
+        """Who must give way to whom. What an instance still holds is taken too, where its document is gone or means
+        nothing now.
+        """
         claims = [
             _claim(name, resolution, rank=1 if self._takes_part(name) else 2)
             for name, resolution in resolutions.items()
             if isinstance(resolution, Resolved)
         ]
-        leaving = (one for name, one in self.instances.items() if name not in resolutions and one.holding.assigned)
+        idle = self.instances.keys() - {claim.name for claim in claims}
+        self._giving_way = {name for name in idle if self._holds(name)}
+        leaving = (self.instances[name] for name in self._giving_way)
         claims += [_claim(one.name, one.resolved, rank=0) for one in leaving if one.resolved is not None]
         return find_conflicts(claims)
+
+    def _holds(self, name: str) -> bool:
+        instance = self.instances.get(name)
+        return instance is not None and bool(instance.holding.assigned)
 
     def _takes_part(self, name: str) -> bool:
         instance = self.instances.get(name)

@@ -103,11 +103,14 @@ class Holding:
         refused = {failure.assigned for failure in failures}
         self._present = frozenset(one.assigned.ip for one in failures if one.error.code == errno.EEXIST)
         if refused:
-            # Not ours: neither we nor the guard may take it off.
-            self.assigned = tuple(one for one in self.assigned if one not in refused)
+            # Not ours: neither we nor the guard may take it off. What was only not renewed is.
+            holds = self._services.kernel.holds
+            self.assigned = tuple(one for one in self.assigned if one not in refused or holds(one))
             self._services.holding_changed()
-        troubles = [one.error for one in failures if not (self.owner and one.error.code == errno.EEXIST)]
-        self._complain("; ".join(map(str, troubles)) or self._missing_place())
+        problems = [str(one.error) for one in failures if not (self.owner and one.error.code == errno.EEXIST)]
+        if not self.silenced:
+            problems += self._end_silence(wanted)  # where that was refused before
+        self._complain("; ".join(problems) or self._missing_place())
 
     def _missing_place(self) -> str:
         return "" if self.stands else "the link that they go on is gone"
@@ -163,8 +166,9 @@ class Holding:
         self._services.holding_changed()
 
     def unsilence(self) -> None:
-        """Answer for the addresses again."""
-        self._unsilence(self.assigned)
+        """Answer for the addresses again; what the kernel has against it is tried again."""
+        for problem in self._unsilence(self.assigned):
+            self._complain(problem)
         self._services.holding_changed()
 
     def announce(self, *, takeover: bool) -> None:
@@ -256,14 +260,20 @@ class Holding:
         for failure in self._services.kernel.remove([one for one in assigned if one not in elsewhere]):
             log.error("cannot remove an address: %s", failure.error, extra={"vip": self._name})
 
-    def _unsilence(self, assigned: tuple[Assigned, ...]) -> None:
+    def _unsilence(self, assigned: tuple[Assigned, ...]) -> list[str]:
         if not self.silenced:
-            return
+            return []
         self.silenced = False
+        return self._end_silence(assigned)
+
+    def _end_silence(self, assigned: tuple[Assigned, ...]) -> list[str]:
+        """What the kernel has against it. What is not silent stays as it is."""
         try:
             self._services.kernel.unsilence(tuple(one.ip for one in assigned))
         except KernelError as error:
             log.error("cannot end the silence: %s", error, extra={"vip": self._name})
+            return [str(error)]
+        return []
 
     def _announcement(self, address: IPAddress) -> bytes:
         mac = self._places[address.version].mac

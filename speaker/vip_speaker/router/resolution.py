@@ -177,12 +177,16 @@ def _with_link_local(addresses: tuple[VirtualAddress, ...], vrid: int) -> tuple[
 
 
 def _peers(vip: VirtualIP) -> tuple[IPAddress, ...] | None:
-    """The unicast peers; None while the list, or an address in it, has not arrived."""
+    """The unicast peers; None while the list, or an address in it, has not arrived. An address of the other IP version
+    is what a peer had before the election moved to this one.
+    """
     if vip.spec.transport is not Transport.UNICAST:
         return None
     if vip.assignment is None:
         return vip.spec.unicast_peers
-    known = tuple(peer.address for peer in vip.assignment.peers if peer.address is not None)
+    version = vip.spec.addresses[0].ip.version
+    addresses = (peer.address for peer in vip.assignment.peers)
+    known = tuple(one for one in addresses if one is not None and one.version == version)
     return known if known or not vip.assignment.peers else None
 
 

@@ -50,6 +50,18 @@ def test_an_addition_of_ours_counts_at_once_and_is_no_news(picture: Picture, vip
     assert told(picture, address_told(vip)) is None  # a renewal
 
 
+def test_an_ipv6_address_of_ours_is_in_the_way_of_itself_under_another_prefix(picture: Picture) -> None:
+    four, six, foreign = assigned("10.0.0.100"), assigned("fe80::100"), assigned("fe80::200")
+    for one in (four, six):
+        picture.added(one, 4, NOW)
+    told(picture, address_told(foreign))
+    assert picture.in_the_way(assigned("fe80::100", 64)) == six
+    assert picture.in_the_way(six) is None
+    assert picture.in_the_way(assigned("10.0.0.100", 24)) is None, "IPv4 has both"
+    assert picture.in_the_way(assigned("fe80::200", 64)) is None, "not ours"
+    assert picture.in_the_way(assigned("fe80::300", 64)) is None
+
+
 def test_a_renewal_leaves_what_the_kernel_said_of_the_address(picture: Picture, vip: Assigned) -> None:
     picture.added(vip, 4, NOW)
     picture.links.put_address(7, LinkAddress(ip=vip.ip, prefix_length=vip.prefix_length, flags=IFA_F_DEPRECATED))

@@ -212,6 +212,16 @@ def test_unicast_peers_that_have_not_arrived_are_waited_for():
     assert answer.peers == (ip_address("192.168.137.202"),)
 
 
+def test_what_a_unicast_peer_had_in_the_other_ip_version_is_waited_for_anew():
+    """The election moved from IPv6 to IPv4, and its peers have not reported their addresses since."""
+    peers = (model.Peer(node="a", priority=9, address=ip_address("fe80::1")),)
+    assignment = Assignment(priority=1, virtual_router_id=7, peers=peers)
+    assert isinstance(resolve(vip(transport=Transport.UNICAST, assignment=assignment), FakeKernel()), Waiting)
+    both = (*peers, model.Peer(node="b", priority=8, address=ip_address("192.168.137.202")))
+    assignment = Assignment(priority=1, virtual_router_id=7, peers=both)
+    assert resolved(vip(transport=Transport.UNICAST, assignment=assignment)).peers == (ip_address("192.168.137.202"),)
+
+
 def test_the_only_node_of_a_unicast_vip_has_nobody_to_wait_for():
     assignment = Assignment(priority=1, virtual_router_id=7)
     assert resolved(vip(transport=Transport.UNICAST, assignment=assignment)).peers == ()

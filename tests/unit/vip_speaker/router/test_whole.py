@@ -1,0 +1,152 @@
+"""The whole router on a virtual node, clock and LAN: single stories, most of which the simulation found first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from vip_speaker.kernel.links import RTM_DELLINK, RTM_NEWADDR
+from vip_speaker.vrrp.types import MS, SECOND, Role
+from vip_speaker.wire.advertisement import Content, encode_frame
+from vip_speaker.wire.received import ETH_P_IP, Received
+
+from tests.simulation.node import SILENCE, Interface
+from tests.simulation.router import VirtualHost
+
+
+class Story:
+    """A host with eth0 and a router that has started."""
+
+    def __init__(self, host: VirtualHost) -> None:
+        self.host = host
+        self.eth0 = host.node.plug_in("eth0", "10.0.0.1/24", "fe80::1/64")
+        host.start()
+
+    def write(self, name: str, *addresses: str, assignment: dict[str, Any] | None = None, **spec: Any) -> None:
+        spec = {"addresses": list(addresses), "advertisementInterval": "100ms", "interfaces": ["eth0"], **spec}
+        document = {
+            "apiVersion": "kube-vrrp.io/v1alpha1",
+            "kind": "VirtualIP",
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+        if assignment is not None:
+            document["assignment"] = assignment
+        self.host.write(name, json.dumps(document))
+
+    def hear(self, *, vrid: int, priority: int) -> None:
+        """10.0.0.2 advertises 10.0.0.100, every 100 ms, once."""
+        content = Content(
+            version=3,
+            vrid=vrid,
+            priority=priority,
+            interval_ns=100 * MS,
+            source=ip_address("10.0.0.2"),
+            addresses=(ip_address("10.0.0.100"),),
+        )
+        frame = encode_frame(content, source_mac="02:00:00:00:00:77")
+        received = Received(packet=frame[14:], ethertype=ETH_P_IP, source_mac=frame[6:12], ifindex=self.eth0.ifindex)
+        self.host.deliver(received)
+
+    def role(self, name: str) -> Role:
+        return self.host.daemon.instances[name].role
+
+    def on(self, link: Interface) -> set[str]:
+        """What the router has there."""
+        return {f"{ip}/{prefix}" for ifindex, ip, prefix in self.host.node.ours() if ifindex == link.ifindex}
+
+    def link(self, name: str) -> Interface:
+        return next(one for one in self.host.node.links.values() if one.name == name)
+
+    def stop(self) -> None:
+        self.host.daemon.stop()
+        self.host.loop.rearm()
+        self.host.run_for(5 * SECOND)
+        assert self.host.daemon.left.is_set()
+        self.host.end()
+
+
+@pytest.fixture(name="story")
+def _story(tmp_path: Path) -> Iterator[Story]:
+    with VirtualHost(Random(1), tmp_path, address_lifetime_s=None) as host:
+        yield Story(host)
+
+
+def test_an_address_that_was_only_not_renewed_is_still_held(story: Story) -> None:
+    """Another one is put back, and the kernel refuses everything: what is on the link must not be forgotten there."""
+    story.write("web", "10.0.0.100", "10.0.0.101", virtualRouterID=1)
+    story.host.run_for(SECOND)
+    assert story.on(story.eth0) == {"10.0.0.100/32", "10.0.0.101/32"}
+    story.host.node.refusals = {RTM_NEWADDR: 1000}
+    lost = story.eth0.find(ip_address("10.0.0.101"))
+    assert lost is not None
+    story.host.node.take(story.eth0, lost)
+    story.host.run_for(100 * MS)
+    assert [str(one) for one in story.host.daemon.instances["web"].holding.assigned] == ["10.0.0.100/32"]
+    story.stop()
+    assert story.on(story.eth0) == set()
+
+
+def test_what_a_vip_still_holds_that_lost_its_assignment_is_taken(story: Story) -> None:
+    """It waits for a successor elsewhere, and nobody here is to be MASTER beside it; then whoever waited is."""
+    assigned = {"priority": 254, "virtualRouterID": 1}
+    slow = {"advertisementInterval": "2s", "version": 2}
+    story.write("first", "10.0.0.100", assignment=assigned, **slow)
+    story.host.run_for(10 * SECOND)
+    story.write("second", "10.0.0.100", virtualRouterID=2)
+    story.host.run_for(SECOND)
+    assert (story.role("first"), story.role("second")) == (Role.MASTER, Role.FAULT)
+    story.write("first", "10.0.0.100", assignment={"virtualRouterID": 1}, **slow)
+    story.host.run_for(SECOND)
+    assert (story.role("first"), story.role("second")) == (Role.MASTER, Role.FAULT), "the first waits for a successor"
+    story.host.run_for(2 * SECOND)
+    assert (story.role("first"), story.role("second")) == (Role.INIT, Role.MASTER)
+    assert story.on(story.eth0) == {"10.0.0.100/32"}
+
+
+def test_an_ipv6_address_whose_prefix_changes_stays(story: Story) -> None:
+    """On a link of its own the first link-local address has the subnet; it goes, and the next one has it."""
+    story.write("web", "fe80::100", "fe80::101", "fd00::9", virtualRouterID=1, virtualMAC=True)
+    story.host.run_for(SECOND)
+    virtual = story.link(f"kv6-{story.eth0.ifindex}-1")
+    assert story.on(virtual) == {"fe80::100/64", "fe80::101/128", "fd00::9/128"}
+    story.write("web", "fe80::101", "fd00::9", virtualRouterID=1, virtualMAC=True)
+    story.host.run_for(100 * MS)
+    story.write(
+        "web", "fe80::101", "fd00::9", virtualRouterID=1, virtualMAC=True, priority=150
+    )  # it looks at its links again
+    story.host.run_for(100 * MS)
+    assert story.on(virtual) == {"fe80::101/64", "fd00::9/128"}
+    assert story.host.daemon.instances["web"].holding.problem == ""
+
+
+def test_a_silence_that_could_not_be_ended_ends_with_the_next_mastership(story: Story) -> None:
+    """Whoever is MASTER and answers no ARP serves nobody."""
+    story.write("web", "10.0.0.100", virtualRouterID=1)
+    story.host.run_for(SECOND)
+    story.hear(vrid=1, priority=200)
+    story.host.run_for(10 * MS)
+    assert (story.role("web"), story.host.node.silent) == (Role.BACKUP, {ip_address("10.0.0.100")})
+    story.host.node.refusals = {SILENCE: 1000}
+    story.host.run_for(100 * MS)
+    assert story.on(story.eth0) == set()
+    story.host.run_for(2 * SECOND)
+    assert (story.role("web"), story.on(story.eth0)) == (Role.MASTER, {"10.0.0.100/32"})
+    assert "cannot change the silence" in story.host.daemon.instances["web"].holding.problem
+    story.host.node.refusals = {}
+    story.host.run_for(3 * SECOND)
+    assert story.host.node.silent == set()
+    assert story.host.daemon.instances["web"].holding.problem == ""
+
+
+def test_a_link_that_cannot_be_deleted_keeps_nobody_from_leaving(story: Story) -> None:
+    story.write("web", "10.0.0.100", "fe80::100", virtualRouterID=1, virtualMAC=True)
+    story.host.run_for(SECOND)
+    story.host.node.refusals = {RTM_DELLINK: 1000}
+    story.stop()
+    assert all(one.closed for one in story.host.sockets)
