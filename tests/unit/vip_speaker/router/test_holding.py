@@ -35,6 +35,12 @@ class FakeKernel:
             if (code := self.refused.get(one.ip)) is not None
         ]
 
+    def holds(self, assigned):
+        return assigned.ip not in self.refused
+
+    def unsilence(self, addresses):
+        pass
+
     def wait_until_usable(self, assigned, limit_ns):
         return True
 
