@@ -349,9 +349,11 @@ class Play:
         for key in ours - held.keys() - node.kept:
             yield f"nobody holds {key[1]}/{key[2]} on link {key[0]}"
         for key in held.keys() - ours:
-            # What was on a link that is gone is nowhere. Who stops looks at no link any more: an address that is put
-            # back with another prefix, as the link is now, has its former one until it goes.
-            other_prefix = self.stopping and any(key[:2] == other[:2] for other in held.keys() & ours)
+            # What was on a link that is gone is nowhere. Who stops looks at no link any more, and who is silent settles
+            # nothing: an address that is put back with another prefix has its former one too until it goes.
+            one = self.host.daemon.instances[held[key]]
+            unsettled = self.stopping or one.holding.silenced
+            other_prefix = unsettled and any(key[:2] == other[:2] for other in held.keys() & ours)
             if key[0] in node.links and not other_prefix:
                 yield f"{held[key]} holds {key[1]}/{key[2]}, which is not on link {key[0]}"
         # An address that went while it was silent stays so until somebody has it again.

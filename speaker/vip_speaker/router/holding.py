@@ -52,6 +52,7 @@ class Holding:
         self.announcements = announcements
         self.owner = False
         self._wanted = False  # between `add` and `remove`, even where the kernel refused everything
+        self._announces = False  # between `announce` and `stop_announcing`
         self._name = name
         self._services = services
         self._listener = listener
@@ -143,7 +144,7 @@ class Holding:
         self._remove_obsolete_links()
         if added or self._frames_differ:
             self._frames_differ = False
-            self.announce(takeover=False)
+            self._announce_what_is_new()
 
     def remove(self) -> None:
         """Take all addresses off the link, and lift any silence after that."""
@@ -174,6 +175,7 @@ class Holding:
     def announce(self, *, takeover: bool) -> None:
         """Start the announcements from the beginning."""
         assert self._link is not None
+        self._announces = True
         settings = self.announcements
         self._link.announce(
             self._name,
@@ -215,6 +217,7 @@ class Holding:
 
     def stop_announcing(self) -> None:
         """No announcement from here on."""
+        self._announces = False
         if self._link is not None:
             self._link.stop_announcing(*self._announcing)
 
@@ -287,4 +290,9 @@ class Holding:
         before = self.assigned
         self.add()
         if any(one not in before for one in self.assigned):
+            self._announce_what_is_new()
+
+    def _announce_what_is_new(self) -> None:
+        """Not where the election has ended it: a leaver draws nobody any more."""
+        if self._announces:
             self.announce(takeover=False)

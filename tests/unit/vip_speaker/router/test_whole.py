@@ -13,6 +13,7 @@ import pytest
 from vip_speaker.kernel.links import RTM_DELLINK, RTM_NEWADDR
 from vip_speaker.vrrp.types import MS, SECOND, Role
 from vip_speaker.wire.advertisement import Content, encode_frame
+from vip_speaker.wire.neighbour import decode_announcement
 from vip_speaker.wire.received import ETH_P_IP, Received
 
 from tests.simulation.node import SILENCE, Interface
@@ -150,3 +151,21 @@ def test_a_link_that_cannot_be_deleted_keeps_nobody_from_leaving(story: Story) -
     story.host.node.refusals = {RTM_DELLINK: 1000}
     story.stop()
     assert all(one.closed for one in story.host.sockets)
+
+
+def test_a_leaver_whose_address_is_free_at_last_does_not_announce_it(story: Story) -> None:
+    """It said priority 0 and waits for a successor: whom it draws now it would have to send away again."""
+    story.host.node.give(story.eth0, "10.0.0.101/32")
+    story.write("web", "10.0.0.100", "10.0.0.101", virtualRouterID=1, advertisementInterval="2s")
+    story.host.run_for(10 * SECOND)
+    assert story.on(story.eth0) == {"10.0.0.100/32"}
+    foreign = story.eth0.find(ip_address("10.0.0.101"))
+    assert foreign is not None
+    story.host.remove("web")
+    story.host.run_for(300 * MS)
+    sent: list[bytes] = []
+    story.host.sent = lambda _ifindex, frame: sent.append(frame)
+    story.host.node.take(story.eth0, foreign)
+    story.host.run_for(1500 * MS)
+    assert story.on(story.eth0) == {"10.0.0.100/32", "10.0.0.101/32"}
+    assert [one for one in sent if decode_announcement(one) is not None] == []
