@@ -13,7 +13,9 @@ from typing import Any
 from kubernetes import client
 from kubernetes.utils.keepalive import tcp_keepalive_socket_options
 from urllib3.exceptions import HTTPError
+from vip_api.model import IPAddress
 
+from vip_operator.plan.content import address
 from vip_operator.plan.virtualip import OPERATOR_MANAGER
 from vip_operator.store import CONFIG_MAPS, DAEMON_SETS, NODES, PODS, VIPS
 
@@ -123,6 +125,13 @@ class Api:
     def cluster_uid(self) -> str:
         """The uid of kube-system, which stands for the cluster."""
         return str(self.request("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"])
+
+    def api_server(self) -> frozenset[IPAddress]:
+        """The addresses that the API server gives as its own, where the Service `kubernetes` leads to."""
+        slice_ = self.request("GET", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes")
+        with _named():
+            texts = [text for endpoint in slice_.get("endpoints") or () for text in endpoint.get("addresses") or ()]
+            return frozenset(ip for text in texts if (ip := address(text)) is not None)
 
     def node_lease(self, node: str) -> dict[str, Any]:
         """The lease that a node's kubelet renews."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from vip_api.model import IPAddress
 from vip_api.weights import too_small
 
 from vip_operator.plan.abilities import missing
-from vip_operator.plan.acceptance import Refusal
+from vip_operator.plan.acceptance import Refusal, of_a_node
 from vip_operator.plan.changes import Event
 from vip_operator.plan.facts import problems
 from vip_operator.plan.participation import lacks_link
@@ -45,6 +46,13 @@ class Situation:
     masters: tuple[Entry, ...]
     eligible: int
     stalled: str | None
+
+    @property
+    def accepted_addresses(self) -> tuple[IPAddress, ...]:
+        """Those of the document that is carried out, as far as that is known."""
+        if self.refusal is not None or self.vip.spec is None:
+            return self.vip.accepted_addresses
+        return tuple(a.ip for a in self.vip.spec.addresses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +189,8 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
         yield s.refusal.reason, f"the document before is still carried out: {s.refusal.message}"
     if s.vip.spec is not None and (unable := missing(s.vip.spec, s.world.template)):
         yield "ChecksNotEnabled", _few(unable)
+    if s.refusal is None and s.vip.spec is not None and (shared := of_a_node(s.vip.spec, s.world)):
+        yield "NodeAddress", shared
     faulty = [n for n in s.assigned if (e := s.vip.entries.get(n)) and e.report and e.report.state == FAULT]
     if faulty:
         yield "NodesFault", _listed(s, faulty)

@@ -161,6 +161,8 @@ def _status(s: Situation) -> ApplyStatus | None:
             for n in sorted(s.assigned, key=lambda n: (n != master, -s.assigned[n]))
         ],
     }
+    if s.accepted_addresses:
+        status["acceptedAddresses"] = [str(ip) for ip in s.accepted_addresses]
     if s.vrid.vrid is not None:
         status["virtualRouterID"] = s.vrid.vrid
     if master is not None:

@@ -64,6 +64,16 @@ def test_nobody_there_is_an_api_exception():
         Api(client.Configuration(host=f"http://127.0.0.1:{port}"), namespace="kube-vrrp").cluster_uid()
 
 
+def test_the_api_server_is_where_its_service_leads_to(monkeypatch):
+    api = Api(client.Configuration(), namespace="kube-vrrp")
+    slices = {"endpoints": [{"addresses": ["192.168.137.1", "x"]}, {"addresses": ["fd00::1"]}, {}]}
+    monkeypatch.setattr(api, "request", lambda *_: slices)
+    assert sorted(map(str, api.api_server())) == ["192.168.137.1", "fd00::1"]
+    slices["endpoints"] = [{"addresses": 1}]
+    with pytest.raises(ApiException):
+        api.api_server()
+
+
 def test_a_write_is_given_up_by_both_sides_and_what_was_not_sent_is_thrown_away():
     with socket.create_server(("127.0.0.1", 0)) as listening:
         configuration = client.Configuration(host=f"http://127.0.0.1:{listening.getsockname()[1]}")
