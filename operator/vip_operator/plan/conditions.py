@@ -24,6 +24,9 @@ from vip_operator.plan.world import World
 ANOTHER_MASTER = "AnotherMaster"
 """The reason code of a speaker that is MASTER and keeps hearing another one."""
 
+NODES_SAY = ("SecretMissing", "PasswordInvalid")
+"""Reason codes of speakers that are a trouble of the VIP: the worst first."""
+
 REPORT_DELAY = timedelta(seconds=2)
 """A speaker whose node reaches the API has reported a change of state after this time."""
 
@@ -165,6 +168,9 @@ def _why_no_master(s: Situation) -> tuple[str, str]:
     if not any(s.world.reporting(n) for n in s.assigned):
         return "Unreported", "no node that takes part is reporting"
     reports = [e.report for n in s.assigned if (e := s.vip.entries.get(n)) and e.report]
+    code = next((c for c in NODES_SAY if any(r.clause(c) for r in reports)), None)
+    if code is not None and all(any(r.clause(c) for c in NODES_SAY) for r in reports):
+        return code, _clauses(s, code)
     if reports and all(r.state == FAULT for r in reports):
         return "AllNodesFault", _listed(s, s.assigned)
     return "Electing", _listed(s, s.assigned) or "no node has reported yet"
@@ -189,6 +195,9 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
         yield s.refusal.reason, f"the document before is still carried out: {s.refusal.message}"
     if s.vip.spec is not None and (unable := missing(s.vip.spec, s.world.template)):
         yield "ChecksNotEnabled", _few(unable)
+    for code in NODES_SAY:
+        if said := _clauses(s, code):
+            yield code, said
     if s.refusal is None and s.vip.spec is not None and (shared := of_a_node(s.vip.spec, s.world)):
         yield "NodeAddress", shared
     faulty = [n for n in s.assigned if (e := s.vip.entries.get(n)) and e.report and e.report.state == FAULT]
@@ -280,6 +289,22 @@ def _names(nodes: Iterable[str]) -> str:
     ordered = sorted(nodes)
     more = f" and {len(ordered) - SHOWN_NODES} more" if len(ordered) > SHOWN_NODES else ""
     return ", ".join(ordered[:SHOWN_NODES]) + more
+
+
+def _clauses(s: Situation, code: str) -> str:
+    """What nodes that are heard of say after this constant."""
+    reports = {n: e.report for n in s.assigned if (e := s.vip.entries.get(n)) and s.world.reporting(n)}
+    return _grouped({n: said for n, report in reports.items() if report is not None and (said := report.clause(code))})
+
+
+def _grouped(said: Mapping[str, str]) -> str:
+    """`node1, node2: link is down; …`: what nodes say, the same only once."""
+    nodes: dict[str, list[str]] = {}
+    for node in sorted(said):
+        nodes.setdefault(said[node], []).append(node)
+    parts = [f"{_names(ones)}: {text}" for text, ones in nodes.items()]
+    more = sum(len(ones) for ones in list(nodes.values())[SHOWN_NODES:])
+    return "; ".join(parts[:SHOWN_NODES]) + (f"; and {more} more" if more else "")
 
 
 def _listed(s: Situation, nodes: Iterable[str]) -> str:

@@ -54,6 +54,11 @@ class Report:
         """The constant in front of the colon: `AnotherMaster: 10.0.0.9 advertises` gives `AnotherMaster`."""
         return self.reason.partition(":")[0].strip()
 
+    def clause(self, code: str) -> str:
+        """What it says after the constant `code`, at the beginning or after a semicolon; else nothing."""
+        clauses = self.reason.split("; ") if code in self.reason else ()
+        return next((c.removeprefix(f"{code}: ") for c in clauses if c.startswith(f"{code}: ")), "")
+
     @property
     def takes_part(self) -> bool:
         """In the election, or holding addresses."""

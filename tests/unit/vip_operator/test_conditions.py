@@ -113,6 +113,44 @@ def test_faults_are_named_with_their_reason():
     assert cluster.condition("Ready") == ("False", "AllNodesFault")
 
 
+def test_a_password_that_cannot_be_had_is_degraded_while_the_one_before_is_in_force():
+    cluster = served()
+    missing = "SecretMissing: kube-vrrp's namespace has no Secret nope with the key password"
+    for node in cluster.priorities():
+        role = "MASTER" if node == master(cluster) else "BACKUP"
+        cluster.report("web", node, role, reason=f"{missing}; started; disk full: -10")
+    cluster.settle()
+    assert cluster.condition("Ready") == ("True", "MasterElected")
+    assert cluster.condition("Degraded") == ("True", "SecretMissing")
+    assert cluster.message("Degraded") == (
+        "node1, node2, node3: kube-vrrp's namespace has no Secret nope with the key password"
+    )
+
+
+def test_without_a_password_nobody_is_ready_and_the_reason_is_that():
+    cluster = served()
+    for node in cluster.priorities():
+        cluster.report("web", node, "INIT", reason="PasswordInvalid: it is too long")
+    cluster.settle()
+    assert cluster.condition("Ready") == ("False", "PasswordInvalid")
+    assert cluster.message("Ready") == "node1, node2, node3: it is too long"
+    cluster.report("web", "node1", "INIT", reason="SecretMissing: it is gone")
+    cluster.settle()
+    assert cluster.condition("Ready") == ("False", "SecretMissing")
+    cluster.report("web", "node1", "BACKUP", reason="started")
+    cluster.settle()
+    assert cluster.condition("Ready") == ("False", "Electing")
+
+
+def test_what_many_nodes_say_is_told_in_few_words():
+    cluster = served(*(f"node{n}" for n in range(1, 9)))
+    for number, node in enumerate(sorted(cluster.priorities())):
+        reason = "same" if number < 4 else f"other {number}"
+        cluster.report("web", node, "INIT", reason=f"SecretMissing: {reason}")
+    cluster.settle()
+    assert cluster.message("Ready").endswith(" and 1 more: same; node5: other 4; node6: other 5; and 2 more")
+
+
 def test_an_address_belongs_to_the_vip_that_has_it():
     cluster = served()
     cluster.add_vip("thief", addresses=["192.168.137.99", "192.168.137.100/24"])

@@ -53,6 +53,46 @@ def test_reasons_that_the_operator_acts_on_begin_with_a_constant():
     assert entry(state("MASTER", splitBrain=split))["reason"].startswith("AnotherMaster: 192.168.137.9 ")
 
 
+def test_the_agent_s_own_trouble_stands_in_front_where_the_operator_looks_for_nothing_else():
+    missing = "SecretMissing: no Secret"
+    assert entry(state("INIT", reason="waiting for the password"), missing)["reason"] == missing
+    assert entry(state(problems=("x",)), missing)["reason"] == f"{missing}; started; x"
+    assert entry(state("FAULT", interface="", reason="no link"), missing)["reason"] == (
+        f"InterfaceMissing: no link; {missing}"
+    )
+    split = SplitBrain(source="192.168.137.9", since="2026-01-01T00:00:00.000000Z")
+    assert entry(state("MASTER", splitBrain=split), missing)["reason"].startswith("AnotherMaster: ")
+    assert entry(state("MASTER", splitBrain=split), missing)["reason"].endswith(f"; {missing}")
+
+
+def test_the_agent_s_own_trouble_is_reported_although_the_router_says_the_same_as_before(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    said = {"web": ""}
+    bench.reporter = Reporter(
+        bench.store, bench.directory, bench.api, node="node1", trouble=lambda name: said[name],
+        clock=lambda: bench.now, wall_clock=lambda: bench.now,
+    )  # fmt: skip
+    same = state("MASTER")
+    bench.report(same)
+    said["web"] = "SecretMissing: no Secret"
+    (written,) = bench.report(same)
+    assert written["nodes"][0]["reason"] == "SecretMissing: no Secret; started"
+    assert bench.report(same) == []
+    said["web"] = ""
+    (written,) = bench.report(same)
+    assert written["nodes"][0]["reason"] == "started"
+
+
+def test_a_router_that_waits_for_a_password_that_is_not_there_is_reported_at_once(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.reporter = Reporter(
+        bench.store, bench.directory, bench.api, node="node1", trouble=lambda _: "SecretMissing: no Secret",
+        clock=lambda: bench.now, wall_clock=lambda: bench.now,
+    )  # fmt: skip
+    (written,) = bench.report(state("INIT", virtualRouterID=0, reason="waiting for the password"))
+    assert written["nodes"][0]["reason"] == "SecretMissing: no Secret"
+
+
 def test_bounds_of_the_schema_are_kept():
     report = entry(
         state(
