@@ -24,8 +24,14 @@ from vip_operator.plan.world import World
 ANOTHER_MASTER = "AnotherMaster"
 """The reason code of a speaker that is MASTER and keeps hearing another one."""
 
-NODES_SAY = ("SecretMissing", "PasswordInvalid")
-"""Reason codes of speakers that are a trouble of the VIP: the worst first."""
+NO_PASSWORD = ("SecretMissing", "PasswordInvalid")
+"""The reason codes of a speaker that has no password, or a former one; the worse first."""
+
+DUPLICATE_ADDRESS = "DuplicateAddress"
+"""The reason code of a speaker that is MASTER while another station claims an address."""
+
+CLAIM_LASTS = timedelta(seconds=3)
+"""A claim that is gone before that was of a hand-over: the node had not heard of its successor yet."""
 
 REPORT_DELAY = timedelta(seconds=2)
 """A speaker whose node reaches the API has reported a change of state after this time."""
@@ -168,8 +174,8 @@ def _why_no_master(s: Situation) -> tuple[str, str]:
     if not any(s.world.reporting(n) for n in s.assigned):
         return "Unreported", "no node that takes part is reporting"
     reports = [e.report for n in s.assigned if (e := s.vip.entries.get(n)) and e.report]
-    code = next((c for c in NODES_SAY if any(r.clause(c) for r in reports)), None)
-    if code is not None and all(any(r.clause(c) for c in NODES_SAY) for r in reports):
+    code = next((c for c in NO_PASSWORD if any(r.clause(c) for r in reports)), None)
+    if code is not None and all(any(r.clause(c) for c in NO_PASSWORD) for r in reports):
         return code, _clauses(s, code)
     if reports and all(r.state == FAULT for r in reports):
         return "AllNodesFault", _listed(s, s.assigned)
@@ -195,7 +201,9 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
         yield s.refusal.reason, f"the document before is still carried out: {s.refusal.message}"
     if s.vip.spec is not None and (unable := missing(s.vip.spec, s.world.template)):
         yield "ChecksNotEnabled", _few(unable)
-    for code in NODES_SAY:
+    if not claim_is_new(s) and (said := _clauses(s, DUPLICATE_ADDRESS)):
+        yield DUPLICATE_ADDRESS, said
+    for code in NO_PASSWORD:
         if said := _clauses(s, code):
             yield code, said
     if s.refusal is None and s.vip.spec is not None and (shared := of_a_node(s.vip.spec, s.world)):
@@ -212,6 +220,14 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
         yield "PrioritiesExhausted", f"no distinct priority is left for {_names(s.unplaced)}"
     if weak := _weak_checks(s):
         yield "WeightTooSmall", weak
+
+
+def claim_is_new(s: Situation) -> bool:
+    """Whether another station has an address for so short a time that it may be over at once."""
+    reports = [e.report for n in s.assigned if (e := s.vip.entries.get(n)) and e.report]
+    times = [r.api_time for r in reports if r.clause(DUPLICATE_ADDRESS)]
+    told = s.vip.conditions.get("Degraded", {}).get("reason") == DUPLICATE_ADDRESS
+    return not told and any(at is not None and timedelta() <= s.world.now - at < CLAIM_LASTS for at in times)
 
 
 def _weak_checks(s: Situation) -> str:

@@ -5,6 +5,7 @@ Pure.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,11 @@ OPERATOR_FIELDS = frozenset({"node", "priority", "facts", "reporting"})
 
 INTERFACE_MISSING = "InterfaceMissing"
 ANOTHER_MASTER = "AnotherMaster"
-"""Constants in front of the colon of `reason`, which the operator acts on."""
+DUPLICATE_ADDRESS = "DuplicateAddress"
+"""Constants in front of a colon in `reason`, which the operator acts on."""
+
+_CLAIM = re.compile("([0-9a-f]{2}:){5}[0-9a-f]{2} claims ")
+"""How the router begins a problem about another station that has an address of the VIP."""
 
 WAITING_FOR_PASSWORD = "waiting for the password"  # noqa: S105 a sentence
 """What the router says; the agent may know why it waits."""
@@ -115,13 +120,14 @@ def is_rewording(
 
 def headline(state: VirtualIPState, trouble: str = "") -> str:
     """Why the VIP is in its state, without the checks."""
+    problems = [f"{DUPLICATE_ADDRESS}: {one}" if _CLAIM.match(one) else one for one in state.problems]
     if state.splitBrain is not None:
         other = f"{ANOTHER_MASTER}: {state.splitBrain.source} advertises as well, since {state.splitBrain.since}"
-        return _joined(other, trouble, *state.problems)
+        return _joined(other, trouble, *problems)
     if state.state == "FAULT" and not state.interface and not state.problems:
         return _joined(f"{INTERFACE_MISSING}: {state.reason}", trouble)
     why = "" if trouble and state.reason == WAITING_FOR_PASSWORD else state.reason
-    return _joined(trouble, why, *state.problems)
+    return _joined(trouble, why, *problems)
 
 
 def _joined(*clauses: str) -> str:

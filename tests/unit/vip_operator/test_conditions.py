@@ -127,6 +127,40 @@ def test_a_password_that_cannot_be_had_is_degraded_while_the_one_before_is_in_fo
     )
 
 
+def test_another_host_with_the_address_is_degraded_once_it_is_no_hand_over():
+    cluster = served()
+    node = master(cluster)
+    claim = "DuplicateAddress: 8a:67:00:00:00:09 claims 192.168.137.100"
+    cluster.report("web", node, "MASTER", effectivePriority=254, reason=f"started; {claim}")
+    cluster.settle()
+    assert cluster.condition("Degraded") == ("False", "AllNodesWell")
+    assert cluster.plan().recheck_after_s == 3
+    cluster.advance(3)
+    cluster.settle()
+    assert cluster.condition("Degraded") == ("True", "DuplicateAddress")
+    assert cluster.message("Degraded") == f"{node}: 8a:67:00:00:00:09 claims 192.168.137.100"
+    assert cluster.condition("Ready")[0] == "True"
+    cluster.report("web", node, "MASTER", effectivePriority=244, reason=f"started; {claim}; disk full: -10")
+    cluster.settle()
+    assert cluster.condition("Degraded") == ("True", "DuplicateAddress"), "it is no new one"
+    cluster.report("web", node, "MASTER", effectivePriority=254, reason="started")
+    cluster.settle()
+    assert cluster.condition("Degraded") == ("False", "AllNodesWell")
+
+
+def test_a_claim_that_ends_with_a_hand_over_is_no_duplicate():
+    cluster = served()
+    node = master(cluster)
+    cluster.report("web", node, "MASTER", reason="DuplicateAddress: 8a:67:00:00:00:09 claims 192.168.137.100")
+    cluster.settle()
+    cluster.events.clear()
+    cluster.report("web", node, "BACKUP", reason="192.168.137.12 has a higher priority")
+    cluster.report("web", next(n for n in cluster.priorities() if n != node), "MASTER")
+    cluster.advance(5)
+    cluster.settle()
+    assert [e.reason for _, e in cluster.events] == ["MasterChanged"]
+
+
 def test_without_a_password_nobody_is_ready_and_the_reason_is_that():
     cluster = served()
     for node in cluster.priorities():

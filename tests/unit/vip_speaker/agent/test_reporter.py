@@ -9,8 +9,10 @@ from vip_speaker.agent.reporter import Reporter
 from vip_speaker.agent.store import Store
 from vip_speaker.statedirectory import StateDirectory
 from vip_speaker.statefile import Contribution, HeardRouter, Link, PriorityParts, SplitBrain, VirtualIPState
+from vip_speaker.vrrp.types import SECOND
 
 from tests.agent_fakes import FakeApi, assigned, refusal, vip
+from tests.unit.vip_speaker.router.test_defence import THEIR_MAC, Scene, claim
 
 
 def state(role="BACKUP", **fields):
@@ -91,6 +93,21 @@ def test_a_router_that_waits_for_a_password_that_is_not_there_is_reported_at_onc
     )  # fmt: skip
     (written,) = bench.report(state("INIT", virtualRouterID=0, reason="waiting for the password"))
     assert written["nodes"][0]["reason"] == "SecretMissing: no Secret"
+
+
+def test_another_station_with_the_address_is_named_with_a_constant():
+    claims = f"{THEIR_MAC} claims 192.168.137.100"
+    problems = (claims, "10.0.0.9 speaks VRRP version 2 with our VRID")
+    assert entry(state("MASTER", problems=problems))["reason"] == (
+        f"started; DuplicateAddress: {claims}; 10.0.0.9 speaks VRRP version 2 with our VRID"
+    )
+
+
+def test_that_is_how_the_router_says_it():
+    scene = Scene()
+    scene.clock.wait(10 * SECOND)
+    scene.defence.claimed(claim(THEIR_MAC))
+    assert "DuplicateAddress: " in entry(state("MASTER", problems=scene.problems()))["reason"]
 
 
 def test_bounds_of_the_schema_are_kept():
