@@ -4,7 +4,7 @@ change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -40,6 +40,7 @@ MAX_MESSAGE = 1024
 """Long enough for a few nodes; the status of a large cluster must not grow with its troubles."""
 
 SHOWN_NODES = 3
+SHOWN_ADDRESSES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,12 +138,26 @@ def _accepted(s: Situation) -> Condition:
 
 def _ready(s: Situation) -> Condition:
     if s.masters and s.world.reporting(s.masters[0].node):
-        addresses = ", ".join(str(a.ip) for a in s.vip.spec.addresses[:SHOWN_NODES]) if s.vip.spec else ""
-        return _verdict("Ready", "True", "MasterElected", f"{s.masters[0].node} holds {addresses}".rstrip())
+        return _verdict("Ready", "True", "MasterElected", f"{s.masters[0].node} holds {_held(s)}")
     if s.masters:
         message = f"{s.masters[0].node} was MASTER when it reported last, and nothing is heard of it since"
         return _verdict("Ready", "Unknown", "Unreported", message)
     return _verdict("Ready", "False", *_why_no_master(s))
+
+
+def _held(s: Situation) -> str:
+    """What the MASTER has by the document that it carries out."""
+    held = in_a_line(s.accepted_addresses) or "the addresses"
+    report = s.masters[0].report
+    if s.refusal is None or report is None or report.observed_generation in (None, s.vip.generation):
+        return held
+    return f"{held}, by generation {report.observed_generation}, the document before"
+
+
+def in_a_line(addresses: Sequence[IPAddress]) -> str:
+    """The first few, and how many more there are."""
+    more = f" +{len(addresses) - SHOWN_ADDRESSES}" if len(addresses) > SHOWN_ADDRESSES else ""
+    return ", ".join(str(ip) for ip in addresses[:SHOWN_ADDRESSES]) + more
 
 
 def _why_no_master(s: Situation) -> tuple[str, str]:

@@ -220,6 +220,28 @@ def test_an_edit_that_takes_an_address_does_not_displace_its_holder():
     assert cluster.condition("Accepted", "young")[0] == "True"
 
 
+def test_what_is_held_is_what_the_document_in_force_says():
+    cluster = served()
+    node = master(cluster)
+    cluster.add_vip("young", virtualRouterID=52)
+    cluster.settle()
+    assert cluster.message("Ready", "web") == f"{node} holds 192.168.137.100"
+    cluster.report("web", node, "MASTER", observedGeneration=1)
+    cluster.edit("web", addresses=["192.168.137.101"])
+    cluster.settle()
+    assert cluster.message("Ready", "web") == f"{node} holds 192.168.137.100, by generation 1, the document before"
+    del cluster.status("web")["acceptedAddresses"]  # as an operator left it that did not write them
+    cluster.settle()
+    assert cluster.message("Ready", "web") == f"{node} holds the addresses, by generation 1, the document before"
+
+
+def test_many_addresses_are_told_in_few_words():
+    cluster = FakeCluster("node1")
+    cluster.add_vip(addresses=[f"192.168.137.{n}" for n in range(100, 164)])
+    cluster.up()
+    assert cluster.message("Ready") == "node1 holds 192.168.137.100, 192.168.137.101, 192.168.137.102 +61"
+
+
 def test_what_got_past_the_schema_is_invalid_and_holds_up_no_other():
     cluster = FakeCluster("node1")
     cluster.add_vip("bad", addresses=["not an address"])
