@@ -26,6 +26,8 @@ DUPLICATE_ADDRESS = "DuplicateAddress"
 _CLAIM = re.compile("([0-9a-f]{2}:){5}[0-9a-f]{2} claims ")
 """How the router begins a problem about another station that has an address of the VIP."""
 
+_NO_LINK = "spec.interfaces: no link of this host "
+"""How the router begins the reason for which it is in FAULT there; `interface` is the one before."""
 WAITING_FOR_PASSWORD = "waiting for the password"  # noqa: S105 a sentence
 """What the router says; the agent may know why it waits."""
 
@@ -124,8 +126,8 @@ def headline(state: VirtualIPState, trouble: str = "") -> str:
     if state.splitBrain is not None:
         other = f"{ANOTHER_MASTER}: {state.splitBrain.source} advertises as well, since {state.splitBrain.since}"
         return _joined(other, trouble, *problems)
-    if state.state == "FAULT" and not state.interface and not state.problems:
-        return _joined(f"{INTERFACE_MISSING}: {state.reason}", trouble)
+    if state.state == "FAULT" and (state.reason.startswith(_NO_LINK) or not (state.interface or problems)):
+        return _joined(f"{INTERFACE_MISSING}: {state.reason}", trouble, *problems)
     why = "" if trouble and state.reason == WAITING_FOR_PASSWORD else state.reason
     return _joined(trouble, why, *problems)
 

@@ -7,12 +7,15 @@ import pytest
 from vip_speaker.agent.report import entry, field_manager
 from vip_speaker.agent.reporter import Reporter
 from vip_speaker.agent.store import Store
+from vip_speaker.router.resolution import missing_link
 from vip_speaker.statedirectory import StateDirectory
 from vip_speaker.statefile import Contribution, HeardRouter, Link, PriorityParts, SplitBrain, VirtualIPState
 from vip_speaker.vrrp.types import SECOND
 
 from tests.agent_fakes import FakeApi, assigned, refusal, vip
 from tests.unit.vip_speaker.router.test_defence import THEIR_MAC, Scene, claim
+from tests.unit.vip_speaker.router.test_resolution import FakeKernel
+from tests.unit.vip_speaker.router.test_resolution import vip as document
 
 
 def state(role="BACKUP", **fields):
@@ -53,6 +56,15 @@ def test_reasons_that_the_operator_acts_on_begin_with_a_constant():
     )
     split = SplitBrain(source="192.168.137.9", since="2026-01-01T00:00:00.000000Z")
     assert entry(state("MASTER", splitBrain=split))["reason"].startswith("AnotherMaster: 192.168.137.9 ")
+
+
+@pytest.mark.parametrize("interfaces", [(), ("ens9",)])
+@pytest.mark.parametrize(("known", "problems"), [("", ()), ("eth0", ()), ("eth0", ("spec.colour: ignored",))])
+def test_a_link_that_is_missing_is_one_reason_also_after_an_edit(interfaces, known, problems):
+    """The router knows the link of the document before until it is started anew."""
+    why = missing_link(document(interfaces=interfaces), FakeKernel(link=None))
+    reason = entry(state("FAULT", interface=known, reason=why, problems=problems))["reason"]
+    assert reason == "; ".join([f"InterfaceMissing: {why}", *problems])
 
 
 def test_the_agent_s_own_trouble_stands_in_front_where_the_operator_looks_for_nothing_else():
