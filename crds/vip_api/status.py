@@ -106,6 +106,7 @@ STATUS = Record(
             max_items=64,
             items=Text(description="", max_length=64),
         ),
+        "addresses": Text(description="The first of them, and how many more, in a line.", max_length=1024),
         "master": Text(description="The node that is MASTER.", max_length=253),
         "masterPriority": Integer(description="That node's effective priority.", minimum=0, maximum=255),
         "backups": Text(description="The nodes that stand by, in a line.", max_length=65536),

@@ -13,7 +13,16 @@ from vip_api.model import VirtualIPSpec
 from vip_operator.plan import priorities, speakers, vrids
 from vip_operator.plan.acceptance import Refusal, refusals
 from vip_operator.plan.changes import ApplyStatus, Change, ClearEntry, Plan
-from vip_operator.plan.conditions import CLAIM_LASTS, Situation, claim_is_new, events, judge, masters, stamped
+from vip_operator.plan.conditions import (
+    CLAIM_LASTS,
+    Situation,
+    claim_is_new,
+    events,
+    in_a_line,
+    judge,
+    masters,
+    stamped,
+)
 from vip_operator.plan.facts import facts
 from vip_operator.plan.participation import lacks_link, participants, rank
 from vip_operator.plan.virtualip import BACKUP, INIT, Vip
@@ -164,6 +173,7 @@ def _status(s: Situation) -> ApplyStatus | None:
     }
     if s.accepted_addresses:
         status["acceptedAddresses"] = [str(ip) for ip in s.accepted_addresses]
+        status["addresses"] = in_a_line(s.accepted_addresses)
     if s.vrid.vrid is not None:
         status["virtualRouterID"] = s.vrid.vrid
     if master is not None:

@@ -145,6 +145,7 @@ OPERATOR_STATUS_FIELDS = (
     "observedGeneration",
     "virtualRouterID",
     "acceptedAddresses",
+    "addresses",
     "master",
     "backups",
     "conditions",

@@ -240,6 +240,11 @@ def test_many_addresses_are_told_in_few_words():
     cluster.add_vip(addresses=[f"192.168.137.{n}" for n in range(100, 164)])
     cluster.up()
     assert cluster.message("Ready") == "node1 holds 192.168.137.100, 192.168.137.101, 192.168.137.102 +61"
+    assert cluster.status()["addresses"] == "192.168.137.100, 192.168.137.101, 192.168.137.102 +61"
+    assert len(cluster.status()["acceptedAddresses"]) == 64
+    cluster.edit("web", addresses=["192.168.137.100", "2001:db8::100/64"])
+    cluster.settle()
+    assert cluster.status()["addresses"] == "192.168.137.100, 2001:db8::100"
 
 
 def test_what_got_past_the_schema_is_invalid_and_holds_up_no_other():
