@@ -149,9 +149,10 @@ def _held(s: Situation) -> str:
     """What the MASTER has by the document that it carries out."""
     held = in_a_line(s.accepted_addresses) or "the addresses"
     report = s.masters[0].report
-    if s.refusal is None or report is None or report.observed_generation in (None, s.vip.generation):
+    generation = report.observed_generation if report is not None else None
+    if s.refusal is None or generation is None or generation == s.vip.generation:
         return held
-    return f"{held}, by generation {report.observed_generation}, the document before"
+    return f"{held}, by generation {generation}, the document before"
 
 
 def in_a_line(addresses: Sequence[IPAddress]) -> str:
@@ -231,6 +232,7 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
         yield "Unreported", f"nothing is heard of {_names(silent)}"
     if s.vip.spec is not None and (unknown := problems(s.vip.spec, s.world)):
         yield "PodsUnknown", "; ".join(unknown)
+    yield from (("CheckFailsEverywhere", said) for said in _failing_everywhere(s))
     if s.unplaced:
         yield "PrioritiesExhausted", f"no distinct priority is left for {_names(s.unplaced)}"
     if weak := _weak_checks(s):
@@ -243,6 +245,25 @@ def claim_is_new(s: Situation) -> bool:
     times = [r.api_time for r in reports if r.clause(DUPLICATE_ADDRESS)]
     told = s.vip.conditions.get("Degraded", {}).get("reason") == DUPLICATE_ADDRESS
     return not told and any(at is not None and timedelta() <= s.world.now - at < CLAIM_LASTS for at in times)
+
+
+def _failing_everywhere(s: Situation) -> Iterable[str]:
+    """Checks that move nothing because they fail on every node: a mistake in them, most likely. One that cannot be
+    carried out is said elsewhere; a reversed one is bad while all is well, and a number is neither.
+    """
+    spec = s.vip.spec
+    told = [e.report for n in s.assigned if (e := s.vip.entries.get(n)) and e.report and s.world.reporting(n)]
+    if spec is None or not any(r.takes_part for r in told):
+        return
+    unable = missing(spec, s.world.template)
+    for track in spec.track:
+        judged = track.weight != 0 and not track.reverse and (track.kind != "file" or dict(track.check).get("exists"))
+        if (
+            judged
+            and all(r.clause(track.name) for r in told if r.takes_part)
+            and not any(text.startswith(f"check {track.name}: ") for text in unable)
+        ):
+            yield f"check {track.name} fails on every node: {_clauses(s, track.name)}"
 
 
 def _weak_checks(s: Situation) -> str:

@@ -9,7 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vip_speaker.statefile import VirtualIPState, check_changes
+from vip_api.model import CORDON_FACT
+
+from vip_speaker.statefile import VirtualIPState
 
 MANAGER_PREFIX = "kube-vrrp-speaker"
 MAX_MANAGER = 128
@@ -56,7 +58,7 @@ def entry(state: VirtualIPState, trouble: str = "") -> dict[str, Any]:
         "virtualRouterID": state.virtualRouterID,
         "observedGeneration": state.observedGeneration,
         "since": state.since,
-        "reason": "; ".join([*filter(None, [headline(state, trouble)]), *check_changes(state)])[:MAX_REASON],
+        "reason": "; ".join([*filter(None, [headline(state, trouble)]), *_checks(state)])[:MAX_REASON],
     }
     report = {key: value for key, value in report.items() if value not in ("", 0)}
     if state.state == "INIT" and state.link.subnets:
@@ -130,6 +132,16 @@ def headline(state: VirtualIPState, trouble: str = "") -> str:
         return _joined(f"{INTERFACE_MISSING}: {state.reason}", trouble, *problems)
     why = "" if trouble and state.reason == WAITING_FOR_PASSWORD else state.reason
     return _joined(trouble, why, *problems)
+
+
+def _checks(state: VirtualIPState) -> list[str]:
+    """What checks change in the priority, each by its name: the operator asks whether one fails everywhere."""
+    parts = state.priorityParts.contributions if state.priorityParts is not None else ()
+    return [
+        ": ".join(filter(None, ("" if p.name == CORDON_FACT else p.name, p.reason, f"{p.change:+d}")))
+        for p in parts
+        if p.change
+    ]
 
 
 def _joined(*clauses: str) -> str:

@@ -407,6 +407,41 @@ def httpd(name="httpd", **more):
     return {"name": name, "tcp": {"host": "10.0.0.1", "port": 80}, **more}
 
 
+def failing(cluster: FakeCluster, *checks: str, nodes=None) -> None:
+    for node in nodes or cluster.priorities():
+        role = "MASTER" if node == master(cluster) else "BACKUP"
+        reason = "; ".join(["started", *(f"{check}: connection refused: -10" for check in checks)])
+        cluster.report("web", node, role, reason=reason)
+    cluster.settle()
+
+
+def test_a_check_that_fails_on_every_node_is_said():
+    cluster = served()
+    cluster.edit("web", track=[httpd(weight=-10), httpd("other", weight=-10)])
+    cluster.settle()
+    failing(cluster, "httpd", nodes=["node1", "node2"])
+    assert cluster.condition("Degraded") == ("False", "AllNodesWell")
+    failing(cluster, "httpd")
+    assert cluster.condition("Degraded") == ("True", "CheckFailsEverywhere")
+    assert cluster.message("Degraded") == (
+        "check httpd fails on every node: node1, node2, node3: connection refused: -10"
+    )
+    cluster.report("web", next(n for n in cluster.priorities() if n != master(cluster)), "FAULT", reason="eth0 is down")
+    cluster.settle()
+    assert "check httpd fails on every node" in cluster.message("Degraded"), "that one does not say"
+    failing(cluster, nodes=["node3"])
+    assert "check httpd" not in cluster.message("Degraded")
+
+
+def test_a_check_that_is_bad_while_all_is_well_fails_nowhere():
+    cluster = served()
+    cluster.edit("web", track=[httpd(weight=10, reverse=True), {"name": "n", "weight": 1, "file": {"path": "/n"}}])
+    cluster.settle()
+    failing(cluster, "httpd", "n")
+    assert cluster.condition("Degraded")[1] != "CheckFailsEverywhere"
+    assert "every node" not in cluster.message("Degraded")
+
+
 def test_a_weight_that_moves_nothing_is_degraded_and_says_what_it_takes():
     cluster = served()
     cluster.edit("web", track=[httpd(weight=-2), httpd("other", weight=-3)])

@@ -345,8 +345,12 @@ def checked(reason, change=-10, **fields):
     return state(priorityParts=PriorityParts(base=254, contributions=parts), **fields)
 
 
-def test_what_a_check_changes_is_told_with_its_reason():
-    assert entry(checked("httpd not running"))["reason"] == "started; httpd not running: -10"
+def test_what_a_check_changes_is_told_with_its_name_and_reason():
+    assert entry(checked("httpd not running"))["reason"] == "started; x: httpd not running: -10"
+    assert entry(checked(""))["reason"] == "started; x: -10"
+    cordoned = (Contribution(name="onCordon", value=-253, reason="the node is cordoned", change=-253),)
+    parts = PriorityParts(base=254, contributions=cordoned)
+    assert entry(state(priorityParts=parts))["reason"] == "started; the node is cordoned: -253"
     assert entry(checked("httpd is running", change=0))["reason"] == "started"
 
 
