@@ -16,8 +16,8 @@ from vip_operator.plan.abilities import missing
 from vip_operator.plan.acceptance import Refusal, of_a_node
 from vip_operator.plan.changes import Event
 from vip_operator.plan.facts import problems
-from vip_operator.plan.participation import lacks_link
-from vip_operator.plan.virtualip import FAULT, MASTER, Entry, Vip
+from vip_operator.plan.participation import INTERFACE_MISSING, lacks_link
+from vip_operator.plan.virtualip import FAULT, MASTER, Entry, Report, Vip
 from vip_operator.plan.vrids import Decision
 from vip_operator.plan.world import World
 
@@ -38,6 +38,9 @@ REPORT_DELAY = timedelta(seconds=2)
 
 MAX_MESSAGE = 1024
 """Long enough for a few nodes; the status of a large cluster must not grow with its troubles."""
+
+NOT_SERVED = "not served: see Ready"
+"""Instead of the same sentence a second time."""
 
 SHOWN_NODES = 3
 SHOWN_ADDRESSES = 3
@@ -199,10 +202,13 @@ def _why_no_master(s: Situation) -> tuple[str, str]:
 
 
 def _degraded(s: Situation) -> Condition:
-    troubles = list(_troubles(s))
-    if not troubles:
+    troubles, ready = list(_troubles(s)), _ready(s)
+    if not troubles and ready.status == "True":
         return _verdict("Degraded", "False", "AllNodesWell", "no trouble is known of the nodes that take part")
-    return _verdict("Degraded", "True", troubles[0][0], "; ".join(message for _, message in troubles))
+    if not troubles:
+        return _verdict("Degraded", "False", "AllNodesWell", NOT_SERVED)
+    said = (NOT_SERVED if message == ready.message else message for _, message in troubles)
+    return _verdict("Degraded", "True", troubles[0][0], "; ".join(dict.fromkeys(said)))
 
 
 def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
@@ -361,10 +367,9 @@ def _grouped(said: Mapping[str, str]) -> str:
 
 def _listed(s: Situation, nodes: Iterable[str]) -> str:
     """`node1: FAULT, link is down; …` for the first few nodes."""
-    parts = []
-    for node in sorted(nodes):
-        entry = s.vip.entries.get(node)
-        if entry is not None and entry.report is not None:
-            parts.append(f"{node}: {entry.report.state}" + (f", {entry.report.reason}" if entry.report.reason else ""))
-    more = f"; and {len(parts) - SHOWN_NODES} more" if len(parts) > SHOWN_NODES else ""
-    return "; ".join(parts[:SHOWN_NODES]) + more
+    reports = {n: e.report for n in nodes if (e := s.vip.entries.get(n)) and e.report}
+    return _grouped({n: ", ".join(filter(None, (r.state, _without_code(r)))) for n, r in reports.items()})
+
+
+def _without_code(report: Report) -> str:
+    return report.reason.removeprefix(f"{INTERFACE_MISSING}: ")

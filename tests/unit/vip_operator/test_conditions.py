@@ -111,6 +111,30 @@ def test_faults_are_named_with_their_reason():
         cluster.report("web", node, "FAULT", reason="eth0 is down")
     cluster.settle()
     assert cluster.condition("Ready") == ("False", "AllNodesFault")
+    assert cluster.message("Ready") == "node1, node2, node3: FAULT, eth0 is down"
+    assert cluster.condition("Degraded") == ("True", "NodesFault")
+    assert cluster.message("Degraded") == "not served: see Ready"
+
+
+def test_a_link_that_is_missing_everywhere_is_said_once():
+    cluster = served("node1", "node2")
+    for node in cluster.priorities():
+        cluster.report("web", node, "FAULT", reason="InterfaceMissing: spec.interfaces: no link is called ens9")
+    cluster.settle()
+    assert cluster.condition("Ready") == ("False", "InterfaceMissing")
+    assert cluster.message("Ready") == "node1, node2: FAULT, spec.interfaces: no link is called ens9"
+    assert cluster.message("Degraded") == "not served: see Ready"
+
+
+def test_what_is_not_served_is_not_called_well():
+    cluster = FakeCluster("node1")
+    cluster.add_vip()
+    cluster.settle()
+    assert cluster.condition("Ready") == ("False", "Listening")
+    assert cluster.condition("Degraded") == ("False", "AllNodesWell")
+    assert cluster.message("Degraded") == "not served: see Ready"
+    cluster.up()
+    assert cluster.message("Degraded") == "no trouble is known of the nodes that take part"
 
 
 def test_a_password_that_cannot_be_had_is_degraded_while_the_one_before_is_in_force():
