@@ -138,14 +138,15 @@ class Api:
         return self.request("GET", f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}")
 
     def refused_pods(self) -> str | None:
-        """What the latest Event says about DaemonSet pods that could not be created; None if there is
-        none.
+        """Why the latest Event says that DaemonSet pods could not be created, without the name of the one that it is
+        about; None if there is none.
         """
         query = {"fieldSelector": "involvedObject.kind=DaemonSet,reason=FailedCreate"}
         items = self.request("GET", f"/api/v1/namespaces/{self.namespace}/events", query=query)["items"]
         latest = max(items, key=lambda e: e.get("lastTimestamp") or "", default=None)
         message = str(latest.get("message", "")) if latest else ""
-        return message if "forbidden" in message else None
+        _, forbidden, why = message.partition(" is forbidden: ")
+        return f"the speaker's pods are forbidden: {why}" if forbidden else None
 
     def list_pods(self, namespace: str, selector: str) -> tuple[Sequence[dict[str, Any]], str]:
         """The selected pods of a namespace, and the version of the list."""
