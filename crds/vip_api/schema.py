@@ -75,7 +75,7 @@ def crd() -> dict[str, Any]:
                 "listKind": f"{KIND}List",
                 "plural": PLURAL,
                 "singular": "virtualip",
-                "shortNames": ["vip"],
+                "shortNames": ["vip", "vips"],
             },
             "versions": [
                 {

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vip_api.model import VirtualIP
 from vip_api.parse import parse_document
-from vip_api.schema import crd_yaml
+from vip_api.schema import crd, crd_yaml
 
 from tests.documents import Bad, Good, bad, good, whole
 
@@ -62,6 +62,10 @@ def verdicts(crdcheck: Path) -> dict[str, dict]:
 
 def test_the_committed_definition_is_what_the_schema_says():
     assert CRD.read_text() == crd_yaml(), "run `make generate`"
+
+
+def test_kubectl_takes_the_short_names():
+    assert crd()["spec"]["names"]["shortNames"] == ["vip", "vips"]
 
 
 def test_the_definition_is_printed(capsys, monkeypatch):
