@@ -35,6 +35,7 @@ _COLUMNS: tuple[tuple[str, str, str, str, int], ...] = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether the VIP is up.", 0),
     ("Age", "date", ".metadata.creationTimestamp", "Time since it was created.", 0),
     ("Addresses", "string", ".status.addresses", "The first addresses, and how many more there are.", 1),
+    ("Version", "integer", ".status.version", "The VRRP version in use.", 1),
     ("Interface", "string", f"{_MASTER}.interface", "The interface they are on.", 1),
     ("Backups", "string", ".status.backups", "The nodes that stand by.", 1),
     ("Since", "date", f"{_MASTER}.since", "Time since the master took over.", 1),

@@ -101,6 +101,7 @@ STATUS = Record(
     fields={
         "observedGeneration": _GENERATION,
         "virtualRouterID": _VRID,
+        "version": Integer(description="The VRRP version in use.", minimum=2, maximum=3),
         "acceptedAddresses": Sequence(
             description="The addresses of the document that was accepted last, which is the one that is carried out.",
             max_items=64,

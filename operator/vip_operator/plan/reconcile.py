@@ -171,6 +171,9 @@ def _status(s: Situation) -> ApplyStatus | None:
             for n in sorted(s.assigned, key=lambda n: (n != master, -s.assigned[n]))
         ],
     }
+    version = vip.spec.version if s.refusal is None and vip.spec is not None else vip.owned_status.get("version")
+    if version is not None:
+        status["version"] = version
     if s.accepted_addresses:
         status["acceptedAddresses"] = [str(ip) for ip in s.accepted_addresses]
         status["addresses"] = in_a_line(s.accepted_addresses)

@@ -144,6 +144,7 @@ class Vip:
 OPERATOR_STATUS_FIELDS = (
     "observedGeneration",
     "virtualRouterID",
+    "version",
     "acceptedAddresses",
     "addresses",
     "master",

@@ -78,7 +78,7 @@ def test_the_api_server_takes_the_definition(crdcheck):
     answer = judge(crdcheck, [])
     assert answer["definition"] == []
     assert answer["columns"][:7] == ["Name", "Address", "VRID", "Master", "Priority", "Ready", "Age"]
-    assert answer["columns"][7:] == ["Addresses", "Interface", "Backups", "Since"]
+    assert answer["columns"][7:] == ["Addresses", "Version", "Interface", "Backups", "Since"]
 
 
 @pytest.mark.parametrize("entry", good(), ids=lambda entry: entry.name)

@@ -271,6 +271,20 @@ def test_many_addresses_are_told_in_few_words():
     assert cluster.status()["addresses"] == "192.168.137.100, 2001:db8::100"
 
 
+def test_the_version_in_use_is_told():
+    cluster = served()
+    assert cluster.status()["version"] == 3
+    cluster.edit("web", version=2)
+    cluster.settle()
+    assert cluster.status()["version"] == 2
+    cluster.add_vip("young", virtualRouterID=52)
+    cluster.settle()
+    cluster.edit("web", version=3, addresses=["192.168.137.101"])
+    cluster.settle()
+    assert cluster.condition("Accepted")[1] == "AddressConflict"
+    assert cluster.status()["version"] == 2, "of the document before"
+
+
 def test_what_got_past_the_schema_is_invalid_and_holds_up_no_other():
     cluster = FakeCluster("node1")
     cluster.add_vip("bad", addresses=["not an address"])
