@@ -114,7 +114,7 @@ def test_the_names_in_the_table_are_unique():
 def test_a_table_as_kubectl_prints_it(verdicts):
     cells = verdicts["Good with status"]["cells"]
     assert cells[:6] == ["web", "10.0.0.7", 51, "node1", 244, "True"]
-    assert cells[7:10] == ['["10.0.0.7","10.0.0.8"]', "eth0", "node2,node3"]
+    assert cells[7:11] == ["10.0.0.7, 10.0.0.8", 3, "eth0", "node2,node3"]
 
 
 def test_the_largest_document_stays_within_the_cost_budget(crdcheck):
