@@ -49,6 +49,8 @@ def refusals(world: World) -> dict[str, Refusal]:
                 refusal = Refusal(reason="AddressConflict", message=f"{taken} belongs to VirtualIP {claimed[taken]}")
         if refusal is not None:
             result[vip.name] = refusal
+            for ip in vip.accepted_addresses:  # the document before is still carried out
+                claimed.setdefault(ip, vip.name)
     return result
 
 

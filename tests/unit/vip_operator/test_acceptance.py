@@ -106,6 +106,21 @@ def test_an_edit_to_a_node_s_address_leaves_the_document_before_in_force():
     assert made.status()["acceptedAddresses"] == ["192.168.137.200"]
 
 
+def test_what_is_still_held_by_the_document_before_is_nobody_else_s():
+    made = cluster()
+    up(made, addresses=["192.168.137.200"])
+    made.edit("web", addresses=["192.168.137.21"])
+    made.settle()
+    made.advance(1)
+    made.add_vip("young", addresses=["192.168.137.200"])
+    made.settle()
+    assert made.condition("Accepted", "young") == ("False", "AddressConflict")
+    made.edit("web", addresses=["192.168.137.201"])
+    made.settle()
+    assert made.condition("Accepted", "web") == ("True", "Accepted")
+    assert made.condition("Accepted", "young") == ("True", "Accepted")
+
+
 def test_a_node_that_comes_with_the_address_of_a_vip_takes_it_from_nobody():
     made = cluster("node1", "node2")
     up(made, addresses=["192.168.137.23"])
