@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from vip_api.model import IPAddress
 from vip_operator.plan import Plan, World, plan
 from vip_operator.plan.changes import ApplyDaemonSet, ApplyStatus, Change, ClearEntry, DeletePod, Event
 from vip_operator.plan.daemonset import TEMPLATE_HASH_ANNOTATION, DaemonSet, SpeakerPod, Template
@@ -46,6 +47,7 @@ class FakeCluster:
         self.renewed_at: dict[str, datetime] = {}
         self.ready_pods: dict[PodQuery, dict[str, int]] = {}
         self.pod_problems: dict[PodQuery, str] = {}
+        self.api_server: frozenset[IPAddress] = frozenset()
         self.events: list[tuple[str, Event]] = []
         self.deleted_pods: list[str] = []
         self._serial = 0
@@ -57,6 +59,10 @@ class FakeCluster:
         self.nodes[name] = {"metadata": {"name": name, "labels": labels}, "status": {"conditions": conditions}}
         if pod:
             self.add_pod(name)
+
+    def set_addresses(self, name: str, *addresses: str) -> None:
+        listed = [{"type": "InternalIP", "address": a} for a in addresses]
+        self.nodes[name]["status"]["addresses"] = [*listed, {"type": "Hostname", "address": name}]
 
     def set_ready(self, name: str, ready: bool) -> None:
         self.nodes[name]["status"]["conditions"][0]["status"] = "True" if ready else "Unknown"
@@ -103,6 +109,7 @@ class FakeCluster:
             daemon_set=self.daemon_set,
             ready_pods=self.ready_pods,
             pod_problems=self.pod_problems,
+            api_server=self.api_server,
         )
 
     def plan(self) -> Plan:

@@ -34,7 +34,8 @@ _COLUMNS: tuple[tuple[str, str, str, str, int], ...] = (
     ("Priority", "integer", ".status.masterPriority", "That node's priority.", 0),
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether the VIP is up.", 0),
     ("Age", "date", ".metadata.creationTimestamp", "Time since it was created.", 0),
-    ("Addresses", "string", ".spec.addresses", "All addresses, as JSON.", 1),
+    ("Addresses", "string", ".status.addresses", "The first addresses, and how many more there are.", 1),
+    ("Version", "integer", ".status.version", "The VRRP version in use.", 1),
     ("Interface", "string", f"{_MASTER}.interface", "The interface they are on.", 1),
     ("Backups", "string", ".status.backups", "The nodes that stand by.", 1),
     ("Since", "date", f"{_MASTER}.since", "Time since the master took over.", 1),
@@ -75,7 +76,7 @@ def crd() -> dict[str, Any]:
                 "listKind": f"{KIND}List",
                 "plural": PLURAL,
                 "singular": "virtualip",
-                "shortNames": ["vip"],
+                "shortNames": ["vip", "vips"],
             },
             "versions": [
                 {

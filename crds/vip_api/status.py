@@ -101,6 +101,13 @@ STATUS = Record(
     fields={
         "observedGeneration": _GENERATION,
         "virtualRouterID": _VRID,
+        "version": Integer(description="The VRRP version in use.", minimum=2, maximum=3),
+        "acceptedAddresses": Sequence(
+            description="The addresses of the document that was accepted last, which is the one that is carried out.",
+            max_items=64,
+            items=Text(description="", max_length=64),
+        ),
+        "addresses": Text(description="The first of them, and how many more, in a line.", max_length=1024),
         "master": Text(description="The node that is MASTER.", max_length=253),
         "masterPriority": Integer(description="That node's effective priority.", minimum=0, maximum=255),
         "backups": Text(description="The nodes that stand by, in a line.", max_length=65536),

@@ -13,7 +13,9 @@ from typing import Any
 from kubernetes import client
 from kubernetes.utils.keepalive import tcp_keepalive_socket_options
 from urllib3.exceptions import HTTPError
+from vip_api.model import IPAddress
 
+from vip_operator.plan.content import address
 from vip_operator.plan.virtualip import OPERATOR_MANAGER
 from vip_operator.store import CONFIG_MAPS, DAEMON_SETS, NODES, PODS, VIPS
 
@@ -131,19 +133,27 @@ class Api:
         """The uid of kube-system, which stands for the cluster."""
         return str(self.request("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"])
 
+    def api_server(self) -> frozenset[IPAddress]:
+        """The addresses that the API server gives as its own, where the Service `kubernetes` leads to."""
+        slice_ = self.request("GET", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes")
+        with _named():
+            texts = [text for endpoint in slice_.get("endpoints") or () for text in endpoint.get("addresses") or ()]
+            return frozenset(ip for text in texts if (ip := address(text)) is not None)
+
     def node_lease(self, node: str) -> dict[str, Any]:
         """The lease that a node's kubelet renews."""
         return self.request("GET", f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}")
 
     def refused_pods(self) -> str | None:
-        """What the latest Event says about DaemonSet pods that could not be created; None if there is
-        none.
+        """Why the latest Event says that DaemonSet pods could not be created, without the name of the one that it is
+        about; None if there is none.
         """
         query = {"fieldSelector": "involvedObject.kind=DaemonSet,reason=FailedCreate"}
         items = self.request("GET", f"/api/v1/namespaces/{self.namespace}/events", query=query)["items"]
         latest = max(items, key=lambda e: e.get("lastTimestamp") or "", default=None)
         message = str(latest.get("message", "")) if latest else ""
-        return message if "forbidden" in message else None
+        _, forbidden, why = message.partition(" is forbidden: ")
+        return f"the speaker's pods are forbidden: {why}" if forbidden else None
 
     def list_pods(self, namespace: str, selector: str) -> tuple[Sequence[dict[str, Any]], str]:
         """The selected pods of a namespace, and the version of the list."""

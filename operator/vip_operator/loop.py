@@ -106,6 +106,7 @@ class Loop:
                     cluster_uid = cluster_uid or self._api.cluster_uid()
                     for kind in KINDS:
                         self._list(kind)
+                    self._look_up_api_server()
                     self._is_complete = True
                 self._check_history()
                 wait_s = min(self._once(cluster_uid), CHECK_S)
@@ -224,6 +225,12 @@ class Loop:
                 renewed[node] = moment
         self._extra.renewed_at = renewed
         return bool(doubtful)
+
+    def _look_up_api_server(self) -> None:
+        try:
+            self._extra.api_server = self._api.api_server()
+        except ApiException as error:
+            logger.warning("whether a VirtualIP takes the API server's address is not known: %s", error.reason)
 
     def _look_up_refusal(self) -> None:
         if not self._store.missing_pods():

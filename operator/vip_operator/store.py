@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
+from vip_api.model import IPAddress
 
 from vip_operator.plan.content import parse_time
 from vip_operator.plan.daemonset import (
@@ -49,10 +50,13 @@ class SetBackError(Exception):
 
 @dataclass(slots=True)
 class Extra:
-    """What is looked up only when a plan needs it: node leases, and why pods are refused."""
+    """What is not watched: node leases and why pods are refused, looked up only when a plan needs it, and the addresses
+    of the API server.
+    """
 
     renewed_at: dict[str, datetime] = field(default_factory=dict)
     refusal: str | None = None
+    api_server: frozenset[IPAddress] = frozenset()
 
 
 class Store:
@@ -162,6 +166,7 @@ class Store:
             pods=tuple(p for p in pods if p is not None),
             template=template,
             daemon_set=daemon_sets[0] if daemon_sets else None,
+            api_server=extra.api_server,
         )
 
     def missing_pods(self) -> bool:

@@ -4,24 +4,34 @@ change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from vip_api.model import IPAddress
 from vip_api.weights import too_small
 
 from vip_operator.plan.abilities import missing
-from vip_operator.plan.acceptance import Refusal
+from vip_operator.plan.acceptance import Refusal, of_a_node
 from vip_operator.plan.changes import Event
 from vip_operator.plan.facts import problems
-from vip_operator.plan.participation import lacks_link
-from vip_operator.plan.virtualip import FAULT, MASTER, Entry, Vip
+from vip_operator.plan.participation import INTERFACE_MISSING, lacks_link
+from vip_operator.plan.virtualip import FAULT, MASTER, Entry, Report, Vip
 from vip_operator.plan.vrids import Decision
 from vip_operator.plan.world import World
 
 ANOTHER_MASTER = "AnotherMaster"
 """The reason code of a speaker that is MASTER and keeps hearing another one."""
+
+NO_PASSWORD = ("SecretMissing", "PasswordInvalid")
+"""The reason codes of a speaker that has no password, or a former one; the worse first."""
+
+DUPLICATE_ADDRESS = "DuplicateAddress"
+"""The reason code of a speaker that is MASTER while another station claims an address."""
+
+CLAIM_LASTS = timedelta(seconds=3)
+"""A claim that is gone before that was of a hand-over: the node had not heard of its successor yet."""
 
 REPORT_DELAY = timedelta(seconds=2)
 """A speaker whose node reaches the API has reported a change of state after this time."""
@@ -29,7 +39,11 @@ REPORT_DELAY = timedelta(seconds=2)
 MAX_MESSAGE = 1024
 """Long enough for a few nodes; the status of a large cluster must not grow with its troubles."""
 
+NOT_SERVED = "not served: see Ready"
+"""Instead of the same sentence a second time."""
+
 SHOWN_NODES = 3
+SHOWN_ADDRESSES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +59,13 @@ class Situation:
     masters: tuple[Entry, ...]
     eligible: int
     stalled: str | None
+
+    @property
+    def accepted_addresses(self) -> tuple[IPAddress, ...]:
+        """Those of the document that is carried out, as far as that is known."""
+        if self.refusal is not None or self.vip.spec is None:
+            return self.vip.accepted_addresses
+        return tuple(a.ip for a in self.vip.spec.addresses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +141,27 @@ def _accepted(s: Situation) -> Condition:
 
 def _ready(s: Situation) -> Condition:
     if s.masters and s.world.reporting(s.masters[0].node):
-        addresses = ", ".join(str(a.ip) for a in s.vip.spec.addresses[:SHOWN_NODES]) if s.vip.spec else ""
-        return _verdict("Ready", "True", "MasterElected", f"{s.masters[0].node} holds {addresses}".rstrip())
+        return _verdict("Ready", "True", "MasterElected", f"{s.masters[0].node} holds {_held(s)}")
     if s.masters:
         message = f"{s.masters[0].node} was MASTER when it reported last, and nothing is heard of it since"
         return _verdict("Ready", "Unknown", "Unreported", message)
     return _verdict("Ready", "False", *_why_no_master(s))
+
+
+def _held(s: Situation) -> str:
+    """What the MASTER has by the document that it carries out."""
+    held = in_a_line(s.accepted_addresses) or "the addresses"
+    report = s.masters[0].report
+    generation = report.observed_generation if report is not None else None
+    if s.refusal is None or generation is None or generation == s.vip.generation:
+        return held
+    return f"{held}, by generation {generation}, the document before"
+
+
+def in_a_line(addresses: Sequence[IPAddress]) -> str:
+    """The first few, and how many more there are."""
+    more = f" +{len(addresses) - SHOWN_ADDRESSES}" if len(addresses) > SHOWN_ADDRESSES else ""
+    return ", ".join(str(ip) for ip in addresses[:SHOWN_ADDRESSES]) + more
 
 
 def _why_no_master(s: Situation) -> tuple[str, str]:
@@ -157,16 +193,22 @@ def _why_no_master(s: Situation) -> tuple[str, str]:
     if not any(s.world.reporting(n) for n in s.assigned):
         return "Unreported", "no node that takes part is reporting"
     reports = [e.report for n in s.assigned if (e := s.vip.entries.get(n)) and e.report]
+    code = next((c for c in NO_PASSWORD if any(r.clause(c) for r in reports)), None)
+    if code is not None and all(any(r.clause(c) for c in NO_PASSWORD) for r in reports):
+        return code, _clauses(s, code)
     if reports and all(r.state == FAULT for r in reports):
         return "AllNodesFault", _listed(s, s.assigned)
     return "Electing", _listed(s, s.assigned) or "no node has reported yet"
 
 
 def _degraded(s: Situation) -> Condition:
-    troubles = list(_troubles(s))
-    if not troubles:
+    troubles, ready = list(_troubles(s)), _ready(s)
+    if not troubles and ready.status == "True":
         return _verdict("Degraded", "False", "AllNodesWell", "no trouble is known of the nodes that take part")
-    return _verdict("Degraded", "True", troubles[0][0], "; ".join(message for _, message in troubles))
+    if not troubles:
+        return _verdict("Degraded", "False", "AllNodesWell", NOT_SERVED)
+    said = (NOT_SERVED if message == ready.message else message for _, message in troubles)
+    return _verdict("Degraded", "True", troubles[0][0], "; ".join(dict.fromkeys(said)))
 
 
 def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
@@ -181,6 +223,13 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
         yield s.refusal.reason, f"the document before is still carried out: {s.refusal.message}"
     if s.vip.spec is not None and (unable := missing(s.vip.spec, s.world.template)):
         yield "ChecksNotEnabled", _few(unable)
+    if not claim_is_new(s) and (said := _clauses(s, DUPLICATE_ADDRESS)):
+        yield DUPLICATE_ADDRESS, said
+    for code in NO_PASSWORD:
+        if said := _clauses(s, code):
+            yield code, said
+    if s.refusal is None and s.vip.spec is not None and (shared := of_a_node(s.vip.spec, s.world)):
+        yield "NodeAddress", shared
     faulty = [n for n in s.assigned if (e := s.vip.entries.get(n)) and e.report and e.report.state == FAULT]
     if faulty:
         yield "NodesFault", _listed(s, faulty)
@@ -189,10 +238,38 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
         yield "Unreported", f"nothing is heard of {_names(silent)}"
     if s.vip.spec is not None and (unknown := problems(s.vip.spec, s.world)):
         yield "PodsUnknown", "; ".join(unknown)
+    yield from (("CheckFailsEverywhere", said) for said in _failing_everywhere(s))
     if s.unplaced:
         yield "PrioritiesExhausted", f"no distinct priority is left for {_names(s.unplaced)}"
     if weak := _weak_checks(s):
         yield "WeightTooSmall", weak
+
+
+def claim_is_new(s: Situation) -> bool:
+    """Whether another station has an address for so short a time that it may be over at once."""
+    reports = [e.report for n in s.assigned if (e := s.vip.entries.get(n)) and e.report]
+    times = [r.api_time for r in reports if r.clause(DUPLICATE_ADDRESS)]
+    told = s.vip.conditions.get("Degraded", {}).get("reason") == DUPLICATE_ADDRESS
+    return not told and any(at is not None and timedelta() <= s.world.now - at < CLAIM_LASTS for at in times)
+
+
+def _failing_everywhere(s: Situation) -> Iterable[str]:
+    """Checks that move nothing because they fail on every node: a mistake in them, most likely. One that cannot be
+    carried out is said elsewhere; a reversed one is bad while all is well, and a number is neither.
+    """
+    spec = s.vip.spec
+    told = [e.report for n in s.assigned if (e := s.vip.entries.get(n)) and e.report and s.world.reporting(n)]
+    if spec is None or not any(r.takes_part for r in told):
+        return
+    unable = missing(spec, s.world.template)
+    for track in spec.track:
+        judged = track.weight != 0 and not track.reverse and (track.kind != "file" or dict(track.check).get("exists"))
+        if (
+            judged
+            and all(r.clause(track.name) for r in told if r.takes_part)
+            and not any(text.startswith(f"check {track.name}: ") for text in unable)
+        ):
+            yield f"check {track.name} fails on every node: {_clauses(s, track.name)}"
 
 
 def _weak_checks(s: Situation) -> str:
@@ -272,12 +349,27 @@ def _names(nodes: Iterable[str]) -> str:
     return ", ".join(ordered[:SHOWN_NODES]) + more
 
 
+def _clauses(s: Situation, code: str) -> str:
+    """What nodes that are heard of say after this constant."""
+    reports = {n: e.report for n in s.assigned if (e := s.vip.entries.get(n)) and s.world.reporting(n)}
+    return _grouped({n: said for n, report in reports.items() if report is not None and (said := report.clause(code))})
+
+
+def _grouped(said: Mapping[str, str]) -> str:
+    """`node1, node2: link is down; …`: what nodes say, the same only once."""
+    nodes: dict[str, list[str]] = {}
+    for node in sorted(said):
+        nodes.setdefault(said[node], []).append(node)
+    parts = [f"{_names(ones)}: {text}" for text, ones in nodes.items()]
+    more = sum(len(ones) for ones in list(nodes.values())[SHOWN_NODES:])
+    return "; ".join(parts[:SHOWN_NODES]) + (f"; and {more} more" if more else "")
+
+
 def _listed(s: Situation, nodes: Iterable[str]) -> str:
     """`node1: FAULT, link is down; …` for the first few nodes."""
-    parts = []
-    for node in sorted(nodes):
-        entry = s.vip.entries.get(node)
-        if entry is not None and entry.report is not None:
-            parts.append(f"{node}: {entry.report.state}" + (f", {entry.report.reason}" if entry.report.reason else ""))
-    more = f"; and {len(parts) - SHOWN_NODES} more" if len(parts) > SHOWN_NODES else ""
-    return "; ".join(parts[:SHOWN_NODES]) + more
+    reports = {n: e.report for n in nodes if (e := s.vip.entries.get(n)) and e.report}
+    return _grouped({n: ", ".join(filter(None, (r.state, _without_code(r)))) for n, r in reports.items()})
+
+
+def _without_code(report: Report) -> str:
+    return report.reason.removeprefix(f"{INTERFACE_MISSING}: ")

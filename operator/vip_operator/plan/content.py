@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
+
+from vip_api.model import IPAddress
 
 
 def parse_time(text: object) -> datetime | None:
@@ -28,6 +31,14 @@ def mapping(value: object) -> Mapping[str, Any]:
 def string(value: object) -> str | None:
     """The value where it is a text with anything in it."""
     return value if isinstance(value, str) and value else None
+
+
+def address(value: object) -> IPAddress | None:
+    """The value where it is an IP address."""
+    try:
+        return ip_address(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def integer(value: object) -> int | None:

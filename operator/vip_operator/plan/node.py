@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from vip_operator.plan.content import mapping
+from vip_api.model import IPAddress
+
+from vip_operator.plan.content import address, mapping
+
+REACHED_AT = ("InternalIP", "ExternalIP")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A node of the cluster: `conditions` are statuses by type, `taints` keys. `renewed_at` is its lease's renewal,
-    where the operator looked it up.
+    """A node of the cluster: `conditions` are statuses by type, `taints` keys, `addresses` what it says it is reached
+    at. `renewed_at` is its lease's renewal, where the operator looked it up.
     """
 
     name: str
@@ -24,12 +28,14 @@ class Node:
     unschedulable: bool = False
     shutting_down: bool = False
     renewed_at: datetime | None = None
+    addresses: frozenset[IPAddress] = frozenset()
 
     @classmethod
     def from_object(cls, body: Mapping[str, Any], *, renewed_at: datetime | None = None) -> Node:
         """From the API's Node."""
         spec = mapping(body.get("spec"))
-        listed = mapping(body.get("status")).get("conditions") or ()
+        status = mapping(body.get("status"))
+        listed = status.get("conditions") or ()
         conditions = {str(c.get("type")): str(c.get("status")) for c in listed}
         messages = {c.get("type"): str(c.get("message", "")) for c in listed}
         return cls(
@@ -42,4 +48,9 @@ class Node:
             # the kubelet says so in words only (graceful node shutdown)
             shutting_down=conditions.get("Ready") == "False" and "shutting down" in messages.get("Ready", ""),
             renewed_at=renewed_at,
+            addresses=frozenset(
+                ip
+                for one in status.get("addresses") or ()
+                if one.get("type") in REACHED_AT and (ip := address(one.get("address"))) is not None
+            ),
         )

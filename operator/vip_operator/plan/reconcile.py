@@ -13,7 +13,16 @@ from vip_api.model import VirtualIPSpec
 from vip_operator.plan import priorities, speakers, vrids
 from vip_operator.plan.acceptance import Refusal, refusals
 from vip_operator.plan.changes import ApplyStatus, Change, ClearEntry, Plan
-from vip_operator.plan.conditions import Situation, events, judge, masters, stamped
+from vip_operator.plan.conditions import (
+    CLAIM_LASTS,
+    Situation,
+    claim_is_new,
+    events,
+    in_a_line,
+    judge,
+    masters,
+    stamped,
+)
 from vip_operator.plan.facts import facts
 from vip_operator.plan.participation import lacks_link, participants, rank
 from vip_operator.plan.virtualip import BACKUP, INIT, Vip
@@ -73,6 +82,7 @@ def plan(world: World) -> Plan:
             changes.append(status)
         changes.extend(prunings)
         rechecks.append(LISTENING_RECHECK_S if situation.vrid.listening and assignment.priorities else None)
+        rechecks.append(CLAIM_LASTS.total_seconds() if claim_is_new(situation) else None)
         rechecks.append(SEVERAL_MASTERS_RECHECK_S if len(situation.masters) > 1 else None)
     if rollout.delete is not None:
         changes.append(rollout.delete)
@@ -161,6 +171,12 @@ def _status(s: Situation) -> ApplyStatus | None:
             for n in sorted(s.assigned, key=lambda n: (n != master, -s.assigned[n]))
         ],
     }
+    version = vip.spec.version if s.refusal is None and vip.spec is not None else vip.owned_status.get("version")
+    if version is not None:
+        status["version"] = version
+    if s.accepted_addresses:
+        status["acceptedAddresses"] = [str(ip) for ip in s.accepted_addresses]
+        status["addresses"] = in_a_line(s.accepted_addresses)
     if s.vrid.vrid is not None:
         status["virtualRouterID"] = s.vrid.vrid
     if master is not None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from vip_api.model import Problem, VirtualIP, VirtualIPSpec
+from vip_api.model import IPAddress, Problem, VirtualIP, VirtualIPSpec
 from vip_api.parse import parse_document
 from vip_api.seniority import seniority
 
-from vip_operator.plan.content import integer, mapping, parse_time, string
+from vip_operator.plan.content import address, integer, mapping, parse_time, string
 
 OPERATOR_MANAGER = "kube-vrrp-operator"
 SPEAKER_MANAGER_PREFIX = "kube-vrrp-speaker"
@@ -54,6 +54,11 @@ class Report:
         """The constant in front of the colon: `AnotherMaster: 10.0.0.9 advertises` gives `AnotherMaster`."""
         return self.reason.partition(":")[0].strip()
 
+    def clause(self, code: str) -> str:
+        """What it says after the constant `code`, at the beginning or after a semicolon; else nothing."""
+        clauses = self.reason.split("; ") if code in self.reason else ()
+        return next((c.removeprefix(f"{code}: ") for c in clauses if c.startswith(f"{code}: ")), "")
+
     @property
     def takes_part(self) -> bool:
         """In the election, or holding addresses."""
@@ -76,7 +81,7 @@ class Entry:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vip:
     """A VirtualIP as observed. `spec` is None when it does not parse; then `problems` says why. Sorted by `seniority`,
-    who wins comes first when two claim the same.
+    who wins comes first when two claim the same. `accepted_addresses`: those of the generation that was accepted last.
     """
 
     name: str
@@ -89,6 +94,7 @@ class Vip:
     deleting: bool = False
     observed_generation: int | None = None
     virtual_router_id: int | None = None
+    accepted_addresses: tuple[IPAddress, ...] = ()
     entries: Mapping[str, Entry] = field(default_factory=dict)
     conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     owned_status: Mapping[str, Any] = field(default_factory=dict)
@@ -126,13 +132,25 @@ class Vip:
             deleting="deletionTimestamp" in metadata,
             observed_generation=integer(status.get("observedGeneration")),
             virtual_router_id=integer(status.get("virtualRouterID")),
+            accepted_addresses=tuple(
+                ip for text in status.get("acceptedAddresses") or () if (ip := address(text)) is not None
+            ),
             entries=entries,
             conditions={c["type"]: c for c in status.get("conditions") or () if "type" in c},
             owned_status=owned,
         )
 
 
-OPERATOR_STATUS_FIELDS = ("observedGeneration", "virtualRouterID", "master", "backups", "conditions")
+OPERATOR_STATUS_FIELDS = (
+    "observedGeneration",
+    "virtualRouterID",
+    "version",
+    "acceptedAddresses",
+    "addresses",
+    "master",
+    "backups",
+    "conditions",
+)
 OPERATOR_ENTRY_FIELDS = ("priority", "reporting", "facts")
 
 

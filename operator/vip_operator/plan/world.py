@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from vip_api.model import LabelSelector
+from vip_api.model import IPAddress, LabelSelector
 
 from vip_operator.plan.daemonset import DaemonSet, SpeakerPod, Template
 from vip_operator.plan.node import Node
@@ -31,6 +31,7 @@ class PodQuery:
 class World:
     """Everything a plan is made from. `now` is wall-clock time; `cluster_uid` tells two clusters on one LAN
     apart; `ready_pods` are numbers by node, missing where the pods could not be listed: `pod_problems` say why.
+    `api_server` are the addresses that the API server gives as its own.
     """
 
     now: datetime
@@ -42,6 +43,7 @@ class World:
     daemon_set: DaemonSet | None = None
     ready_pods: Mapping[PodQuery, Mapping[str, int]] = field(default_factory=dict)
     pod_problems: Mapping[PodQuery, str] = field(default_factory=dict)
+    api_server: frozenset[IPAddress] = frozenset()
 
     def reporting(self, node: str) -> bool:
         """Whether what `node` reported last can be believed: the node is Ready and its speaker runs."""
@@ -63,6 +65,15 @@ class World:
                     for uid in (vip.uid, *link.also_for):
                         nodes = result.setdefault(uid, {})
                         nodes[node] = nodes.get(node, frozenset()) | link.heard
+        return result
+
+    @cached_property
+    def nodes_at(self) -> Mapping[IPAddress, frozenset[str]]:
+        """By address: the nodes that say they are reached at it."""
+        result: dict[IPAddress, frozenset[str]] = {}
+        for name, node in self.nodes.items():
+            for ip in node.addresses:
+                result[ip] = result.get(ip, frozenset()) | {name}
         return result
 
     def admitted(self, selector: LabelSelector | None) -> frozenset[str]:

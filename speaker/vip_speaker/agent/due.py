@@ -31,12 +31,14 @@ LONG_AGO, NEVER = float("-inf"), float("inf")
 
 @dataclass(slots=True)
 class _Memory:
-    """Of one VIP: the object and the document that were compared last, and until when that need not be done again;
-    when it was written last, the step of its beginning and since when it takes that, since when the router is silent.
+    """Of one VIP: the object, the document and the trouble that were compared last, and until when that need not be
+    done again; when it was written last, the step of its beginning and since when it takes that, since when the router
+    is silent.
     """
 
     body: Document | None = None
     state: VirtualIPState | None = None
+    trouble: str = ""
     settled_until: float = LONG_AGO
     waits: bool = False
     written_at: float = LONG_AGO
@@ -60,9 +62,10 @@ class Due:
         bodies: Mapping[str, Document],
         states: Mapping[str, VirtualIPState],
         why_not: Callable[[str], str | None] = lambda _: None,
+        trouble: Callable[[str], str] = lambda _: "",
     ) -> dict[str, dict[str, Any]]:
         """What is to be applied, by VIP, where the API server has `bodies` and the router says `states`. `why_not`: why
-        its document about a VIP cannot be read.
+        its document about a VIP cannot be read. `trouble`: what the agent itself has to say about one.
 
         Where object and document are those that were compared before, nothing is: this runs fifty times a second.
         """
@@ -72,8 +75,9 @@ class Due:
         now = self._clock()
         for name, body in bodies.items():
             memory, state = self._memories.setdefault(name, _Memory()), states.get(name)
-            if memory.body is not body or memory.state is not state:
+            if memory.body is not body or memory.state is not state or memory.trouble != trouble(name):
                 memory.body, memory.state, memory.settled_until = body, state, LONG_AGO
+                memory.trouble = trouble(name)
                 memory.waits = state is not None and self._waits(body, state)
             if memory.waits and state is not None:
                 waiting[name] = body, state
@@ -127,7 +131,7 @@ class Due:
             return None, until
         else:
             memory.silent_since = None
-            wanted = entry(state)
+            wanted = entry(state, memory.trouble)
         if wanted is None:
             return None, LONG_AGO
         if also_for := (own.get("link") or {}).get("alsoFor") if "link" in wanted else None:
@@ -137,7 +141,12 @@ class Due:
         if not misnamed and not is_news(wanted, own, self._given):
             return None, LONG_AGO if state is None else NEVER
         again_at = memory.written_at + REWORDING_S
-        if not misnamed and self._clock() < again_at and state is not None and is_rewording(wanted, own, state):
+        if (
+            not misnamed
+            and self._clock() < again_at
+            and state is not None
+            and is_rewording(wanted, own, state, memory.trouble)
+        ):
             return None, again_at
         return {**mine, "nodes": [{"node": self._node, **wanted}]}, LONG_AGO
 
@@ -150,7 +159,7 @@ class Due:
             state.state == "INIT" and not state.virtualRouterID and (not state.link.subnets or has_vrid) and not own
         )
         is_electing = state.state == "BACKUP" and not state.master and own.get("state", "INIT") == "INIT"
-        if self.ending or is_unicast(body) or not (is_listening or is_electing):
+        if self.ending or memory.trouble or is_unicast(body) or not (is_listening or is_electing):
             memory.beginning = "", LONG_AGO
             return LONG_AGO  # unicast peers wait for each other's address
         step = state.state + has_vrid * " with its virtual router ID"

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     directory = DesiredDirectory(options.desired_dir)
     reflector = Reflector(api, store, holding=directory.holding)
     writer = Writer(store, directory, api, node=options.node, stale=reflector.is_stale)
-    reporter = Reporter(store, states, api, node=options.node)
+    reporter = Reporter(store, states, api, node=options.node, trouble=writer.password_problem)
     store.subscribe(writer.poke)
     _serve_metrics(options.metrics_address, NodeCollector(states, reflector, reporter))
     return _run(reflector, writer, reporter, grace_s=options.grace)

@@ -5,10 +5,13 @@ Pure.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from vip_speaker.statefile import VirtualIPState, check_changes
+from vip_api.model import CORDON_FACT
+
+from vip_speaker.statefile import VirtualIPState
 
 MANAGER_PREFIX = "kube-vrrp-speaker"
 MAX_MANAGER = 128
@@ -19,7 +22,16 @@ OPERATOR_FIELDS = frozenset({"node", "priority", "facts", "reporting"})
 
 INTERFACE_MISSING = "InterfaceMissing"
 ANOTHER_MASTER = "AnotherMaster"
-"""Constants in front of the colon of `reason`, which the operator acts on."""
+DUPLICATE_ADDRESS = "DuplicateAddress"
+"""Constants in front of a colon in `reason`, which the operator acts on."""
+
+_CLAIM = re.compile("([0-9a-f]{2}:){5}[0-9a-f]{2} claims ")
+"""How the router begins a problem about another station that has an address of the VIP."""
+
+_NO_LINK = "spec.interfaces: no link of this host "
+"""How the router begins the reason for which it is in FAULT there; `interface` is the one before."""
+WAITING_FOR_PASSWORD = "waiting for the password"  # noqa: S105 a sentence
+"""What the router says; the agent may know why it waits."""
 
 MAX_REASON = 1024
 MAX_SUBNETS = 32
@@ -36,8 +48,8 @@ def field_manager(node: str) -> str:
     return f"{MANAGER_PREFIX}-{hashlib.sha256(node.encode()).hexdigest()}"
 
 
-def entry(state: VirtualIPState) -> dict[str, Any]:
-    """The speaker's part of the entry, without `node`. What is not known is left out."""
+def entry(state: VirtualIPState, trouble: str = "") -> dict[str, Any]:
+    """The speaker's part of the entry, without `node`. What is not known is left out. `trouble` is the agent's own."""
     report: dict[str, Any] = {
         "state": state.state,
         "effectivePriority": state.effectivePriority,
@@ -46,7 +58,7 @@ def entry(state: VirtualIPState) -> dict[str, Any]:
         "virtualRouterID": state.virtualRouterID,
         "observedGeneration": state.observedGeneration,
         "since": state.since,
-        "reason": "; ".join([*filter(None, [headline(state)]), *check_changes(state)])[:MAX_REASON],
+        "reason": "; ".join([*filter(None, [headline(state, trouble)]), *_checks(state)])[:MAX_REASON],
     }
     report = {key: value for key, value in report.items() if value not in ("", 0)}
     if state.state == "INIT" and state.link.subnets:
@@ -102,19 +114,35 @@ def written(own: Mapping[str, Any] | None) -> dict[str, Any]:
     return {k: v for k, v in (own or {}).items() if k not in OPERATOR_FIELDS}
 
 
-def is_rewording(wanted: Mapping[str, Any], former: Mapping[str, Any], state: VirtualIPState) -> bool:
+def is_rewording(
+    wanted: Mapping[str, Any], former: Mapping[str, Any], state: VirtualIPState, trouble: str = ""
+) -> bool:
     """Whether the two differ in nothing but what checks have to say, such as the number that a script printed."""
     rest = [{k: v for k, v in one.items() if k != "reason"} for one in (wanted, former)]
-    return rest[0] == rest[1] and str(former.get("reason", "")).startswith(headline(state)[:MAX_REASON])
+    return rest[0] == rest[1] and str(former.get("reason", "")).startswith(headline(state, trouble)[:MAX_REASON])
 
 
-def headline(state: VirtualIPState) -> str:
+def headline(state: VirtualIPState, trouble: str = "") -> str:
     """Why the VIP is in its state, without the checks."""
+    problems = [f"{DUPLICATE_ADDRESS}: {one}" if _CLAIM.match(one) else one for one in state.problems]
     if state.splitBrain is not None:
         other = f"{ANOTHER_MASTER}: {state.splitBrain.source} advertises as well, since {state.splitBrain.since}"
-        return "; ".join([other, *state.problems])
-    if state.state == "FAULT" and not state.interface and not state.problems:
-        return f"{INTERFACE_MISSING}: {state.reason}"
-    if state.problems:
-        return f"{state.reason}; {'; '.join(state.problems)}" if state.reason else "; ".join(state.problems)
-    return state.reason
+        return _joined(other, trouble, *problems)
+    if state.state == "FAULT" and (state.reason.startswith(_NO_LINK) or not (state.interface or problems)):
+        return _joined(f"{INTERFACE_MISSING}: {state.reason}", trouble, *problems)
+    why = "" if trouble and state.reason == WAITING_FOR_PASSWORD else state.reason
+    return _joined(trouble, why, *problems)
+
+
+def _checks(state: VirtualIPState) -> list[str]:
+    """What checks change in the priority, each by its name: the operator asks whether one fails everywhere."""
+    parts = state.priorityParts.contributions if state.priorityParts is not None else ()
+    return [
+        ": ".join(filter(None, ("" if p.name == CORDON_FACT else p.name, p.reason, f"{p.change:+d}")))
+        for p in parts
+        if p.change
+    ]
+
+
+def _joined(*clauses: str) -> str:
+    return "; ".join(filter(None, clauses))

@@ -50,7 +50,9 @@ class _Failure:
 
 
 class Reporter:
-    """`states` are the router's documents of the last look, for the metrics."""
+    """`states` are the router's documents of the last look, for the metrics. `trouble` is what there is to say about a
+    VIP beside that.
+    """
 
     def __init__(
         self,
@@ -59,11 +61,12 @@ class Reporter:
         api: StatusApi,
         *,
         node: str,
+        trouble: Callable[[str], str] = lambda _: "",
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._directory, self._api, self._node = store, directory, api, node
-        self._clock = clock
+        self._trouble, self._clock = trouble, clock
         self._manager = field_manager(node)
         self._failures: dict[str, _Failure] = {}
         self._due = Due(node, clock=clock, wall_clock=wall_clock)
@@ -93,7 +96,7 @@ class Reporter:
     def report(self, states: Mapping[str, VirtualIPState]) -> None:
         """Write every entry that differs from what the store has."""
         bodies = self._store.all()
-        due = self._due.statuses(bodies, states, self._why_not)
+        due = self._due.statuses(bodies, states, self._why_not, self._trouble)
         self._failures = {name: f for name, f in self._failures.items() if name in due}
         now = self._clock()
         ready = [n for n in due if n not in self._failures or self._failures[n].retry_at <= now]

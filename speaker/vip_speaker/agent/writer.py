@@ -23,6 +23,7 @@ from vip_speaker.agent.desired import (
     with_stale_facts,
 )
 from vip_speaker.agent.directory import DesiredDirectory
+from vip_speaker.agent.passwords import refusal, trouble
 from vip_speaker.agent.store import Store
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class Writer:
         self._store, self._directory, self._secrets, self._node, self._clock = store, directory, secrets, node, clock
         self._stale = stale
         self._passwords: dict[tuple[str, str], tuple[str | None, float]] = {}
+        self._unusable: dict[tuple[str, str], str] = {}
+        self._password_problems: dict[str, str] = {}
         self._deleted_at: dict[str, float] = {}
         self._present: dict[str, Mapping[str, Any]] = {}
         self._settled: dict[str, Mapping[str, Any]] = {}
@@ -75,6 +78,10 @@ class Writer:
         self._stopped = False
         self._trouble = ""
         self.beat_at = clock()
+
+    def password_problem(self, name: str) -> str:
+        """Why the password that a VIP's document asks for is not the one in force, or nothing. From any thread."""
+        return self._password_problems.get(name, "")
 
     def poke(self) -> None:
         """The store changed. From any thread."""
@@ -126,6 +133,7 @@ class Writer:
         self._said = {name: what for name, what in self._said.items() if name in bodies or name in self._present}
         wanted = {secret_reference(body) for body in bodies.values()}
         self._passwords = {reference: known for reference, known in self._passwords.items() if reference in wanted}
+        self._unusable = {reference: why for reference, why in self._unusable.items() if reference in wanted}
         for name in sorted(self._present.keys() | self._settled.keys() | bodies.keys()):
             body = bodies.get(name)
             if not thoroughly and body is not None and body is self._settled.get(name):
@@ -153,18 +161,28 @@ class Writer:
         self, name: str, body: Mapping[str, Any] | None, former: Mapping[str, Any] | None, *, stale: bool
     ) -> None:
         if body is None:
+            self._password_problems.pop(name, None)
             self._settle_deleted(name, former)
             return
         self._deleted_at.pop(name, None)
         # of another VirtualIP of that name: its deletion went unnoticed, and it is a deletion
         known = former if former is not None and not is_deleted(former) and is_of(former, body) else None
-        wanted = desired(body, self._node, known, self._password(body, known))
+        password = self._password(body, known)
+        self._note_problem(name, body)
+        wanted = desired(body, self._node, known, password)
         if wanted is None and former is not None:
             self._directory.remove(name)
             del self._present[name]
             self._say(name, "removed, not assigned to this node")
         elif wanted is not None:
             self._write(name, with_stale_facts(wanted) if stale else wanted)
+
+    def _note_problem(self, name: str, body: Mapping[str, Any]) -> None:
+        reference = secret_reference(body)
+        if reference is None or not is_assigned(body, self._node):
+            self._password_problems.pop(name, None)
+        else:
+            self._password_problems[name] = self._unusable.get(reference, "")
 
     def _write(self, name: str, wanted: Mapping[str, Any]) -> None:
         if wanted != self._present.get(name):
@@ -201,12 +219,16 @@ class Writer:
         known = self._passwords.get(reference)
         if known is not None and self._clock() < known[1]:
             return known[0] if known[0] is not None else password_of(former)
+        value, again_s = (known[0] if known else None), SECRET_RETRY_S
         try:
-            value = self._secrets.secret_value(*reference)
+            found = self._secrets.secret_value(*reference)
         except ApiError as error:
             log.warning("the Secret %s cannot be read, the password stays as it is: %s", reference[0], error)
-            value, again_s = (known[0] if known else None), SECRET_RETRY_S
+            if problem := refusal(*reference, error):
+                self._unusable[reference] = problem
         else:
+            self._unusable[reference] = trouble(*reference, found)
+            value = found if not self._unusable[reference] else None
             again_s = SECRET_REFRESH_S if value is not None else SECRET_RETRY_S
         self._passwords[reference] = (value, self._clock() + again_s)
         return value if value is not None else password_of(former)

@@ -16,13 +16,15 @@ def test_unicast_peers_find_each_other(product):
 
 
 def test_a_password_from_a_secret_is_waited_for_and_used(product):
+    missing = "SecretMissing: kube-vrrp's namespace has no Secret vrrp with the key password"
     authentication = {"type": "PASS", "passwordSecretRef": {"name": "vrrp", "key": "password"}}
     product.apply("web", "192.168.137.220", version=2, virtualRouterID=61, authentication=authentication)
     wait_for(
-        lambda: [e.get("reason") for e in product.status("web").get("nodes", ())] == ["waiting for the password"] * 3,
+        lambda: [e.get("reason") for e in product.status("web").get("nodes", ())] == [missing] * 3,
         what="every node waits for the password",
         timeout=30,
     )
+    wait_for(lambda: product.condition("web", "Ready")[1] == "SecretMissing", what="Ready says so", timeout=30)
     product.cluster.kubectl("-n", NAMESPACE, "create", "secret", "generic", "vrrp", "--from-literal=password=hunter2")
     try:
         product.settled("web")

@@ -445,6 +445,10 @@ def test_rights_are_these_and_no_more():
         ("kube-vrrp.io", "virtualips"): {"get", "list", "watch"},
         ("kube-vrrp.io", "virtualips/status"): {"patch"},
     }
+    assert rules(objects, "Role", "rel-kube-vrrp-operator-events") == {
+        ("", "events"): {"create"},
+        ("discovery.k8s.io", "endpointslices by name"): {"get"},
+    }
     assert rules(objects, "Role", "rel-kube-vrrp-speaker") == {("", "secrets"): {"get"}}
     operator = rules(objects, "Role", "rel-kube-vrrp-operator")
     assert not [key for key in operator if "secrets" in key[1]]

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vip_api.model import VirtualIP
 from vip_api.parse import parse_document
-from vip_api.schema import crd_yaml
+from vip_api.schema import crd, crd_yaml
 
 from tests.documents import Bad, Good, bad, good, whole
 
@@ -64,6 +64,10 @@ def test_the_committed_definition_is_what_the_schema_says():
     assert CRD.read_text() == crd_yaml(), "run `make generate`"
 
 
+def test_kubectl_takes_the_short_names():
+    assert crd()["spec"]["names"]["shortNames"] == ["vip", "vips"]
+
+
 def test_the_definition_is_printed(capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "vip_api.schema")
     runpy.run_module("vip_api.schema", run_name="__main__")
@@ -74,7 +78,7 @@ def test_the_api_server_takes_the_definition(crdcheck):
     answer = judge(crdcheck, [])
     assert answer["definition"] == []
     assert answer["columns"][:7] == ["Name", "Address", "VRID", "Master", "Priority", "Ready", "Age"]
-    assert answer["columns"][7:] == ["Addresses", "Interface", "Backups", "Since"]
+    assert answer["columns"][7:] == ["Addresses", "Version", "Interface", "Backups", "Since"]
 
 
 @pytest.mark.parametrize("entry", good(), ids=lambda entry: entry.name)
@@ -110,7 +114,7 @@ def test_the_names_in_the_table_are_unique():
 def test_a_table_as_kubectl_prints_it(verdicts):
     cells = verdicts["Good with status"]["cells"]
     assert cells[:6] == ["web", "10.0.0.7", 51, "node1", 244, "True"]
-    assert cells[7:10] == ['["10.0.0.7","10.0.0.8"]', "eth0", "node2,node3"]
+    assert cells[7:11] == ["10.0.0.7, 10.0.0.8", 3, "eth0", "node2,node3"]
 
 
 def test_the_largest_document_stays_within_the_cost_budget(crdcheck):

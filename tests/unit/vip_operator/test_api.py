@@ -64,6 +64,31 @@ def test_nobody_there_is_an_api_exception():
         Api(client.Configuration(host=f"http://127.0.0.1:{port}"), namespace="kube-vrrp").cluster_uid()
 
 
+def test_the_api_server_is_where_its_service_leads_to(monkeypatch):
+    api = Api(client.Configuration(), namespace="kube-vrrp")
+    slices = {"endpoints": [{"addresses": ["192.168.137.1", "x"]}, {"addresses": ["fd00::1"]}, {}]}
+    monkeypatch.setattr(api, "request", lambda *_: slices)
+    assert sorted(map(str, api.api_server())) == ["192.168.137.1", "fd00::1"]
+    slices["endpoints"] = [{"addresses": 1}]
+    with pytest.raises(ApiException):
+        api.api_server()
+
+
+@pytest.mark.parametrize("prefix", ["", "(combined from similar events): "])
+def test_why_pods_are_refused_is_said_without_what_is_of_one_event(monkeypatch, prefix):
+    api = Api(client.Configuration(), namespace="kube-vrrp")
+    why = 'violates PodSecurity "restricted:latest": host namespaces (hostNetwork=true)'
+    message = f'{prefix}Error creating: pods "kube-vrrp-speaker-x7k2p" is forbidden: {why}'
+    events = [
+        {"lastTimestamp": "2026-01-01T00:00:01Z", "message": message},
+        {"lastTimestamp": "2026-01-01T00:00:00Z", "message": "older"},
+    ]
+    monkeypatch.setattr(api, "request", lambda *_, **__: {"items": events})
+    assert api.refused_pods() == f"the speaker's pods are forbidden: {why}"
+    events[0]["message"] = "Error creating: etcdserver: request timed out"
+    assert api.refused_pods() is None
+
+
 def test_a_write_is_given_up_by_both_sides_and_what_was_not_sent_is_thrown_away():
     with socket.create_server(("127.0.0.1", 0)) as listening:
         configuration = client.Configuration(host=f"http://127.0.0.1:{listening.getsockname()[1]}")

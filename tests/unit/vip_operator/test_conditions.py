@@ -111,6 +111,102 @@ def test_faults_are_named_with_their_reason():
         cluster.report("web", node, "FAULT", reason="eth0 is down")
     cluster.settle()
     assert cluster.condition("Ready") == ("False", "AllNodesFault")
+    assert cluster.message("Ready") == "node1, node2, node3: FAULT, eth0 is down"
+    assert cluster.condition("Degraded") == ("True", "NodesFault")
+    assert cluster.message("Degraded") == "not served: see Ready"
+
+
+def test_a_link_that_is_missing_everywhere_is_said_once():
+    cluster = served("node1", "node2")
+    for node in cluster.priorities():
+        cluster.report("web", node, "FAULT", reason="InterfaceMissing: spec.interfaces: no link is called ens9")
+    cluster.settle()
+    assert cluster.condition("Ready") == ("False", "InterfaceMissing")
+    assert cluster.message("Ready") == "node1, node2: FAULT, spec.interfaces: no link is called ens9"
+    assert cluster.message("Degraded") == "not served: see Ready"
+
+
+def test_what_is_not_served_is_not_called_well():
+    cluster = FakeCluster("node1")
+    cluster.add_vip()
+    cluster.settle()
+    assert cluster.condition("Ready") == ("False", "Listening")
+    assert cluster.condition("Degraded") == ("False", "AllNodesWell")
+    assert cluster.message("Degraded") == "not served: see Ready"
+    cluster.up()
+    assert cluster.message("Degraded") == "no trouble is known of the nodes that take part"
+
+
+def test_a_password_that_cannot_be_had_is_degraded_while_the_one_before_is_in_force():
+    cluster = served()
+    missing = "SecretMissing: kube-vrrp's namespace has no Secret nope with the key password"
+    for node in cluster.priorities():
+        role = "MASTER" if node == master(cluster) else "BACKUP"
+        cluster.report("web", node, role, reason=f"{missing}; started; disk full: -10")
+    cluster.settle()
+    assert cluster.condition("Ready") == ("True", "MasterElected")
+    assert cluster.condition("Degraded") == ("True", "SecretMissing")
+    assert cluster.message("Degraded") == (
+        "node1, node2, node3: kube-vrrp's namespace has no Secret nope with the key password"
+    )
+
+
+def test_another_host_with_the_address_is_degraded_once_it_is_no_hand_over():
+    cluster = served()
+    node = master(cluster)
+    claim = "DuplicateAddress: 8a:67:00:00:00:09 claims 192.168.137.100"
+    cluster.report("web", node, "MASTER", effectivePriority=254, reason=f"started; {claim}")
+    cluster.settle()
+    assert cluster.condition("Degraded") == ("False", "AllNodesWell")
+    assert cluster.plan().recheck_after_s == 3
+    cluster.advance(3)
+    cluster.settle()
+    assert cluster.condition("Degraded") == ("True", "DuplicateAddress")
+    assert cluster.message("Degraded") == f"{node}: 8a:67:00:00:00:09 claims 192.168.137.100"
+    assert cluster.condition("Ready")[0] == "True"
+    cluster.report("web", node, "MASTER", effectivePriority=244, reason=f"started; {claim}; disk full: -10")
+    cluster.settle()
+    assert cluster.condition("Degraded") == ("True", "DuplicateAddress"), "it is no new one"
+    cluster.report("web", node, "MASTER", effectivePriority=254, reason="started")
+    cluster.settle()
+    assert cluster.condition("Degraded") == ("False", "AllNodesWell")
+
+
+def test_a_claim_that_ends_with_a_hand_over_is_no_duplicate():
+    cluster = served()
+    node = master(cluster)
+    cluster.report("web", node, "MASTER", reason="DuplicateAddress: 8a:67:00:00:00:09 claims 192.168.137.100")
+    cluster.settle()
+    cluster.events.clear()
+    cluster.report("web", node, "BACKUP", reason="192.168.137.12 has a higher priority")
+    cluster.report("web", next(n for n in cluster.priorities() if n != node), "MASTER")
+    cluster.advance(5)
+    cluster.settle()
+    assert [e.reason for _, e in cluster.events] == ["MasterChanged"]
+
+
+def test_without_a_password_nobody_is_ready_and_the_reason_is_that():
+    cluster = served()
+    for node in cluster.priorities():
+        cluster.report("web", node, "INIT", reason="PasswordInvalid: it is too long")
+    cluster.settle()
+    assert cluster.condition("Ready") == ("False", "PasswordInvalid")
+    assert cluster.message("Ready") == "node1, node2, node3: it is too long"
+    cluster.report("web", "node1", "INIT", reason="SecretMissing: it is gone")
+    cluster.settle()
+    assert cluster.condition("Ready") == ("False", "SecretMissing")
+    cluster.report("web", "node1", "BACKUP", reason="started")
+    cluster.settle()
+    assert cluster.condition("Ready") == ("False", "Electing")
+
+
+def test_what_many_nodes_say_is_told_in_few_words():
+    cluster = served(*(f"node{n}" for n in range(1, 9)))
+    for number, node in enumerate(sorted(cluster.priorities())):
+        reason = "same" if number < 4 else f"other {number}"
+        cluster.report("web", node, "INIT", reason=f"SecretMissing: {reason}")
+    cluster.settle()
+    assert cluster.message("Ready").endswith(" and 1 more: same; node5: other 4; node6: other 5; and 2 more")
 
 
 def test_an_address_belongs_to_the_vip_that_has_it():
@@ -146,6 +242,47 @@ def test_an_edit_that_takes_an_address_does_not_displace_its_holder():
     assert cluster.priorities("web") == before
     assert cluster.vrid("web") == 51
     assert cluster.condition("Accepted", "young")[0] == "True"
+
+
+def test_what_is_held_is_what_the_document_in_force_says():
+    cluster = served()
+    node = master(cluster)
+    cluster.add_vip("young", virtualRouterID=52)
+    cluster.settle()
+    assert cluster.message("Ready", "web") == f"{node} holds 192.168.137.100"
+    cluster.report("web", node, "MASTER", observedGeneration=1)
+    cluster.edit("web", addresses=["192.168.137.101"])
+    cluster.settle()
+    assert cluster.message("Ready", "web") == f"{node} holds 192.168.137.100, by generation 1, the document before"
+    del cluster.status("web")["acceptedAddresses"]  # as an operator left it that did not write them
+    cluster.settle()
+    assert cluster.message("Ready", "web") == f"{node} holds the addresses, by generation 1, the document before"
+
+
+def test_many_addresses_are_told_in_few_words():
+    cluster = FakeCluster("node1")
+    cluster.add_vip(addresses=[f"192.168.137.{n}" for n in range(100, 164)])
+    cluster.up()
+    assert cluster.message("Ready") == "node1 holds 192.168.137.100, 192.168.137.101, 192.168.137.102 +61"
+    assert cluster.status()["addresses"] == "192.168.137.100, 192.168.137.101, 192.168.137.102 +61"
+    assert len(cluster.status()["acceptedAddresses"]) == 64
+    cluster.edit("web", addresses=["192.168.137.100", "2001:db8::100/64"])
+    cluster.settle()
+    assert cluster.status()["addresses"] == "192.168.137.100, 2001:db8::100"
+
+
+def test_the_version_in_use_is_told():
+    cluster = served()
+    assert cluster.status()["version"] == 3
+    cluster.edit("web", version=2)
+    cluster.settle()
+    assert cluster.status()["version"] == 2
+    cluster.add_vip("young", virtualRouterID=52)
+    cluster.settle()
+    cluster.edit("web", version=3, addresses=["192.168.137.101"])
+    cluster.settle()
+    assert cluster.condition("Accepted")[1] == "AddressConflict"
+    assert cluster.status()["version"] == 2, "of the document before"
 
 
 def test_what_got_past_the_schema_is_invalid_and_holds_up_no_other():
@@ -306,6 +443,41 @@ def test_a_node_that_no_longer_exists_is_no_master_from_the_same_plan_on():
 
 def httpd(name="httpd", **more):
     return {"name": name, "tcp": {"host": "10.0.0.1", "port": 80}, **more}
+
+
+def failing(cluster: FakeCluster, *checks: str, nodes=None) -> None:
+    for node in nodes or cluster.priorities():
+        role = "MASTER" if node == master(cluster) else "BACKUP"
+        reason = "; ".join(["started", *(f"{check}: connection refused: -10" for check in checks)])
+        cluster.report("web", node, role, reason=reason)
+    cluster.settle()
+
+
+def test_a_check_that_fails_on_every_node_is_said():
+    cluster = served()
+    cluster.edit("web", track=[httpd(weight=-10), httpd("other", weight=-10)])
+    cluster.settle()
+    failing(cluster, "httpd", nodes=["node1", "node2"])
+    assert cluster.condition("Degraded") == ("False", "AllNodesWell")
+    failing(cluster, "httpd")
+    assert cluster.condition("Degraded") == ("True", "CheckFailsEverywhere")
+    assert cluster.message("Degraded") == (
+        "check httpd fails on every node: node1, node2, node3: connection refused: -10"
+    )
+    cluster.report("web", next(n for n in cluster.priorities() if n != master(cluster)), "FAULT", reason="eth0 is down")
+    cluster.settle()
+    assert "check httpd fails on every node" in cluster.message("Degraded"), "that one does not say"
+    failing(cluster, nodes=["node3"])
+    assert "check httpd" not in cluster.message("Degraded")
+
+
+def test_a_check_that_is_bad_while_all_is_well_fails_nowhere():
+    cluster = served()
+    cluster.edit("web", track=[httpd(weight=10, reverse=True), {"name": "n", "weight": 1, "file": {"path": "/n"}}])
+    cluster.settle()
+    failing(cluster, "httpd", "n")
+    assert cluster.condition("Degraded")[1] != "CheckFailsEverywhere"
+    assert "every node" not in cluster.message("Degraded")
 
 
 def test_a_weight_that_moves_nothing_is_degraded_and_says_what_it_takes():

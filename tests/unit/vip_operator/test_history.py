@@ -26,6 +26,9 @@ class FakeApi:
     def cluster_uid(self):
         return "cluster"
 
+    def api_server(self):
+        raise ApiException(status=403)
+
     def list(self, kind, *, config_map):
         self.lists.append(kind)
         if self.failing == kind:

@@ -3,6 +3,7 @@
 import threading
 import time
 
+import pytest
 from vip_operator.api import ApiException
 from vip_operator.lease import Lease
 from vip_operator.loop import RELIST_SOON_S, Loop
@@ -18,6 +19,7 @@ class Api:
     def __init__(self):
         self.asked = 0
         self.refusal = None
+        self.addresses = frozenset()
         self.listed = []
         self.between = lambda _kind: None
 
@@ -26,6 +28,11 @@ class Api:
         if self.refusal is not None:
             raise self.refusal
         return "cluster"
+
+    def api_server(self):
+        if not self.addresses:
+            raise ApiException(status=403)
+        return self.addresses
 
     def list(self, kind, *, config_map):
         assert config_map == "cm"
@@ -65,6 +72,20 @@ def test_what_may_have_been_missed_while_listing_is_listed_again():
         loop.stop()
         thread.join(10)
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("addresses", [frozenset(), frozenset({"192.168.137.1"})])
+def test_a_plan_knows_where_the_api_server_is_unless_that_is_not_allowed(monkeypatch, addresses):
+    api, worlds = Api(), []
+    api.addresses = addresses
+    monkeypatch.setattr("vip_operator.loop.plan", lambda world: worlds.append(world) or Plan(changes=()))
+    loop, thread = started(api)
+    try:
+        wait_for(lambda: worlds, what="a plan", timeout=10)
+    finally:
+        loop.stop()
+        thread.join(10)
+    assert worlds[0].api_server == addresses
 
 
 def test_an_api_server_that_is_not_there_is_not_asked_without_a_pause():

@@ -7,10 +7,15 @@ import pytest
 from vip_speaker.agent.report import entry, field_manager
 from vip_speaker.agent.reporter import Reporter
 from vip_speaker.agent.store import Store
+from vip_speaker.router.resolution import missing_link
 from vip_speaker.statedirectory import StateDirectory
 from vip_speaker.statefile import Contribution, HeardRouter, Link, PriorityParts, SplitBrain, VirtualIPState
+from vip_speaker.vrrp.types import SECOND
 
 from tests.agent_fakes import FakeApi, assigned, refusal, vip
+from tests.unit.vip_speaker.router.test_defence import THEIR_MAC, Scene, claim
+from tests.unit.vip_speaker.router.test_resolution import FakeKernel
+from tests.unit.vip_speaker.router.test_resolution import vip as document
 
 
 def state(role="BACKUP", **fields):
@@ -51,6 +56,70 @@ def test_reasons_that_the_operator_acts_on_begin_with_a_constant():
     )
     split = SplitBrain(source="192.168.137.9", since="2026-01-01T00:00:00.000000Z")
     assert entry(state("MASTER", splitBrain=split))["reason"].startswith("AnotherMaster: 192.168.137.9 ")
+
+
+@pytest.mark.parametrize("interfaces", [(), ("ens9",)])
+@pytest.mark.parametrize(("known", "problems"), [("", ()), ("eth0", ()), ("eth0", ("spec.colour: ignored",))])
+def test_a_link_that_is_missing_is_one_reason_also_after_an_edit(interfaces, known, problems):
+    """The router knows the link of the document before until it is started anew."""
+    why = missing_link(document(interfaces=interfaces), FakeKernel(link=None))
+    reason = entry(state("FAULT", interface=known, reason=why, problems=problems))["reason"]
+    assert reason == "; ".join([f"InterfaceMissing: {why}", *problems])
+
+
+def test_the_agent_s_own_trouble_stands_in_front_where_the_operator_looks_for_nothing_else():
+    missing = "SecretMissing: no Secret"
+    assert entry(state("INIT", reason="waiting for the password"), missing)["reason"] == missing
+    assert entry(state(problems=("x",)), missing)["reason"] == f"{missing}; started; x"
+    assert entry(state("FAULT", interface="", reason="no link"), missing)["reason"] == (
+        f"InterfaceMissing: no link; {missing}"
+    )
+    split = SplitBrain(source="192.168.137.9", since="2026-01-01T00:00:00.000000Z")
+    assert entry(state("MASTER", splitBrain=split), missing)["reason"].startswith("AnotherMaster: ")
+    assert entry(state("MASTER", splitBrain=split), missing)["reason"].endswith(f"; {missing}")
+
+
+def test_the_agent_s_own_trouble_is_reported_although_the_router_says_the_same_as_before(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    said = {"web": ""}
+    bench.reporter = Reporter(
+        bench.store, bench.directory, bench.api, node="node1", trouble=lambda name: said[name],
+        clock=lambda: bench.now, wall_clock=lambda: bench.now,
+    )  # fmt: skip
+    same = state("MASTER")
+    bench.report(same)
+    said["web"] = "SecretMissing: no Secret"
+    (written,) = bench.report(same)
+    assert written["nodes"][0]["reason"] == "SecretMissing: no Secret; started"
+    assert bench.report(same) == []
+    said["web"] = ""
+    (written,) = bench.report(same)
+    assert written["nodes"][0]["reason"] == "started"
+
+
+def test_a_router_that_waits_for_a_password_that_is_not_there_is_reported_at_once(tmp_path):
+    bench = Bench(tmp_path, assigned())
+    bench.reporter = Reporter(
+        bench.store, bench.directory, bench.api, node="node1", trouble=lambda _: "SecretMissing: no Secret",
+        clock=lambda: bench.now, wall_clock=lambda: bench.now,
+    )  # fmt: skip
+    (written,) = bench.report(state("INIT", virtualRouterID=0, reason="waiting for the password"))
+    assert written["nodes"][0]["reason"] == "SecretMissing: no Secret"
+
+
+def test_another_station_with_the_address_is_named_with_a_constant():
+    claims = f"{THEIR_MAC} claims 192.168.137.100"
+    problems = (claims, "10.0.0.9 speaks VRRP version 2 with our VRID")
+    assert entry(state("MASTER", problems=problems))["reason"] == (
+        f"started; DuplicateAddress: {claims}; 10.0.0.9 speaks VRRP version 2 with our VRID"
+    )
+
+
+def test_that_is_how_the_router_says_it():
+    scene = Scene()
+    scene.clock.wait(10 * SECOND)
+    scene.defence.claimed(claim(THEIR_MAC))
+    assert "DuplicateAddress: " in entry(state("MASTER", problems=scene.problems()))["reason"]
 
 
 def test_bounds_of_the_schema_are_kept():
@@ -285,8 +354,12 @@ def checked(reason, change=-10, **fields):
     return state(priorityParts=PriorityParts(base=254, contributions=parts), **fields)
 
 
-def test_what_a_check_changes_is_told_with_its_reason():
-    assert entry(checked("httpd not running"))["reason"] == "started; httpd not running: -10"
+def test_what_a_check_changes_is_told_with_its_name_and_reason():
+    assert entry(checked("httpd not running"))["reason"] == "started; x: httpd not running: -10"
+    assert entry(checked(""))["reason"] == "started; x: -10"
+    cordoned = (Contribution(name="onCordon", value=-253, reason="the node is cordoned", change=-253),)
+    parts = PriorityParts(base=254, contributions=cordoned)
+    assert entry(state(priorityParts=parts))["reason"] == "started; the node is cordoned: -253"
     assert entry(checked("httpd is running", change=0))["reason"] == "started"
 
 

@@ -11,6 +11,7 @@ import time
 import pytest
 from vip_api.model import VirtualIP
 from vip_api.parse import parse_document
+from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import desired, is_deleted
 from vip_speaker.agent.directory import DesiredDirectory
 from vip_speaker.agent.store import Store
@@ -324,6 +325,57 @@ def test_the_password_comes_from_the_secret_and_stays_while_the_api_is_away(tmp_
     bench.api.secrets = {("vrrp", "password"): "changed"}
     bench.now += 400
     assert bench.synchronise()["web"]["assignment"]["password"] == "changed"
+
+
+@pytest.mark.parametrize(
+    ("secrets", "said"),
+    [
+        ({}, "SecretMissing: kube-vrrp's namespace has no Secret nope with the key password"),
+        (refusal(403), "SecretMissing: the speaker may not read the Secret nope in kube-vrrp's namespace"),
+        (
+            {("nope", "password"): "longer than it may be"},
+            "PasswordInvalid: the key password of the Secret nope must be 1 to 8 bytes: VRRPv2 carries no more",
+        ),
+        (
+            {("nope", "password"): "hunter22\n"},
+            "PasswordInvalid: the key password of the Secret nope must be 1 to 8 bytes: VRRPv2 carries no more"
+            " (it ends with a line break, which counts)",
+        ),
+        (
+            ApiError(None, "the Secret nope is not text"),
+            "PasswordInvalid: the key password of the Secret nope is not text",
+        ),
+        (refusal(503), ""),
+        (refusal(None), ""),
+    ],
+)
+@pytest.mark.parametrize("running", [False, True])
+def test_why_there_is_no_password_is_said_at_once_and_the_one_in_force_stays(tmp_path, secrets, said, running):
+    bench = Bench(tmp_path, authenticated(name="vrrp", key="password"))
+    if running:
+        bench.api.secrets = {("vrrp", "password"): "hunter2"}
+        bench.synchronise()
+    assert bench.writer.password_problem("web") == ""
+    bench.store.replace([authenticated(name="nope", key="password")])
+    bench.api.secrets = secrets
+    document = bench.synchronise()["web"]
+    assert document["assignment"].get("password") == ("hunter2" if running else None)
+    assert bench.writer.password_problem("web") == said
+    bench.synchronise()
+    assert bench.writer.password_problem("web") == said, "it is not asked for again at once"
+    bench.api.secrets = {("nope", "password"): "good"}
+    bench.now += 6
+    assert bench.synchronise()["web"]["assignment"]["password"] == "good"
+    assert bench.writer.password_problem("web") == ""
+
+
+def test_a_vip_that_asks_for_no_secret_any_more_has_no_trouble_with_one(tmp_path):
+    bench = Bench(tmp_path, authenticated(name="nope", key="password"))
+    bench.synchronise()
+    assert bench.writer.password_problem("web")
+    bench.store.replace([assigned()])
+    bench.synchronise()
+    assert bench.writer.password_problem("web") == ""
 
 
 def test_an_agent_that_starts_in_an_outage_keeps_the_password(tmp_path):
