@@ -59,7 +59,7 @@ bench-scale: setup ## figures of many: plan() for 250 nodes, 200 VirtualIPs on a
 generate: setup ## write crds/virtualip.yaml, the chart's copy and what its values say of a VirtualIP, from vip_api.schema
 	@$(BIN)/python -m vip_api.schema > crds/virtualip.yaml
 	@cp crds/virtualip.yaml charts/kube-vrrp/files/virtualip.yaml
-	@$(BIN)/python scripts/values-schema charts/kube-vrrp/values.schema.json crds/virtualip.yaml > .cache/values.schema.json
+	@mkdir -p .cache && $(BIN)/python scripts/values-schema charts/kube-vrrp/values.schema.json crds/virtualip.yaml > .cache/values.schema.json
 	@mv .cache/values.schema.json charts/kube-vrrp/values.schema.json
 
 lock: ## pin requirements/*.txt anew (needs uv)
