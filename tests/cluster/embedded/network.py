@@ -8,6 +8,7 @@ import ipaddress
 from pathlib import Path
 
 from tests.cluster.embedded.command import run, succeeds
+from tests.netns import wait_for
 
 BRIDGE = "lan"
 # Host numbers in the subnet. The addresses users meet in the documentation's walk-through stay free: .200
@@ -76,7 +77,9 @@ class Lan:
     def mend(self, host: str) -> None:
         """Undo `cut`."""
         run("ip", "-n", self.netns, "link", "set", host, "up")
-        run("bridge", "-n", self.netns, "link", "set", "dev", host, "state", "3")
+        # refused until the kernel, which does so later, counts the port as up
+        forward = ("bridge", "-n", self.netns, "link", "set", "dev", host, "state", "3")
+        wait_for(lambda: succeeds(*forward), what=f"the switch forwards to {host}")
 
     def down(self) -> None:
         """Remove every namespace of this cluster; its processes must have ended."""
