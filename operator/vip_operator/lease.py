@@ -49,6 +49,7 @@ class Lease:
         self._renewed_at: float | None = None
         self._used_at = 0.0
         self._foreign: tuple[object, float] | None = None
+        self._seen_at: float | None = None
         self._missed = False  # somebody else wrote, and `take` has not said so yet: an answer may have been lost
         self.is_incumbent = False
 
@@ -103,10 +104,13 @@ class Lease:
         except ApiException as error:
             if error.status != NOT_FOUND:
                 raise
+            if self._seen_at is not None and self._clock() - self._seen_at < DURATION_S:
+                return Hold.REFUSED  # deleted: who held it may not know yet
             metadata = {"name": self._name, "ownerReferences": self._owners()}
             body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
             self._missed = True
             return self._write("POST", self._path, body)
+        self._seen_at = self._clock()
         if not self._is_free(lease.get("spec") or {}):
             return Hold.REFUSED
         self._missed |= (lease["metadata"].get("annotations") or {}).get(LAST_WRITER) != self._holder
@@ -130,7 +134,7 @@ class Lease:
         self._api.write(method, path, body=self._held(lease))
         if self._clock() - began >= RENEW_AFTER_S:
             return Hold.REFUSED
-        self._renewed_at = began
+        self._renewed_at = self._seen_at = began
         hold, self._missed = Hold.TAKEN_OVER if self._missed else Hold.MINE, False
         return hold
 

@@ -232,6 +232,11 @@ def test_it_is_uninstalled_with_nothing_left_and_installed_again(product):
         what="no pod is left",
         timeout=120,
     )
+    wait_for(
+        lambda: json.loads(product.cluster.kubectl("get", "leases", "-n", NAMESPACE, "-o", "json"))["items"] == [],
+        what="no lease is left",
+        timeout=60,
+    )
     product.install()
     product.wait_for_speakers()
     product.settled("web")

@@ -97,6 +97,22 @@ def test_without_a_template_it_has_no_owner_and_is_taken_all_the_same(bench):
     assert bench.api.lease["metadata"]["ownerReferences"] == []
 
 
+def test_one_that_is_deleted_while_it_is_held_is_not_made_anew_before_its_time(bench):
+    """The garbage collector deletes it when the chart is removed and installed again in the same moment."""
+    a, b = bench.lease("a"), bench.lease("b")
+    a.take()
+    assert b.take() is Hold.REFUSED
+    bench.api.lease = None
+    bench.now += RENEW_AFTER_S / 2
+    assert a.take() is Hold.MINE, "it does not know"
+    assert b.take() is Hold.REFUSED
+    bench.now += RENEW_AFTER_S
+    assert a.take() is Hold.REFUSED
+    bench.now += DURATION_S
+    assert b.take() is Hold.TAKEN_OVER
+    assert a.take() is Hold.REFUSED
+
+
 def test_only_one_has_it(bench):
     a, b = bench.lease("a"), bench.lease("b")
     a.take()
