@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.cluster.faults.proxy import SPEAKER, Fault, detour
-from tests.cluster.faults.witness import holders, moves, priorities, serve_first, writes
+from tests.cluster.faults.witness import holders, moves, priorities, serve_first, writer, writes
 from tests.cluster.installation import NAMESPACE
 from tests.netns import wait_for
 
@@ -180,9 +180,10 @@ def test_etcd_is_set_back_to_a_backup_and_what_runs_stays_where_it_is(product, p
         now = present_version(product)
         product.cluster.wait_ready()
         wait_for(lambda: not list(differences(product, before, masters)), what="all stays right", timeout=30, poll=0.5)
+        wait_for(lambda: not product.lease_holder(), what="the lease is given back, which is a write", timeout=5)
         corrections = len(writes(product)) - wrote
         time.sleep(QUIET_S)
-        more = writes(product)[wrote + corrections :]
+        more = [(writer(w), w["verb"], w["requestURI"]) for w in writes(product)[wrote + corrections :]]
         assert decisions(vips(product)) == decisions(before)
         edit_reaches_every_node(product, "web", ADDRESS)
     print(f"took {took:.1f} s; versions {seen} seen, {now} present; {corrections} writes, then {len(more)}")
@@ -230,9 +231,10 @@ def test_virtual_ips_that_no_backup_has_are_applied_again_as_other_objects_and_n
         took = time.monotonic() - answered
         product.cluster.wait_ready()
         wait_for(lambda: not list(differences(product, before, masters)), what="all stays right", timeout=30, poll=0.5)
+        wait_for(lambda: not product.lease_holder(), what="the lease is given back, which is a write", timeout=5)
         corrections = len(writes(product)) - wrote
         time.sleep(QUIET_S)
-        more = writes(product)[wrote + corrections :]
+        more = [(writer(w), w["verb"], w["requestURI"]) for w in writes(product)[wrote + corrections :]]
         after = vips(product)
     print(f"took {took:.1f} s; {corrections} writes, then {len(more)}")
     assert moves(held) == [{masters["web"]}]
