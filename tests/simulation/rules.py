@@ -71,7 +71,8 @@ def _who_holds_may(host: VirtualHost, *, stopping: bool) -> Iterator[str]:
         if holding.silenced and not (handing_over or (isinstance(state, LeavingState) and state.handover)):
             yield f"{one.name} is silent in {state}"
         if isinstance(state, MasterState | YieldingState):
-            missing = [each for each in holding.planned if each not in holding.assigned]
+            there = holding._present if holding.owner else ()  # an owner has its addresses already
+            missing = [each for each in holding.planned if each not in holding.assigned and each.ip not in there]
             if (missing or not holding.planned) and not holding.problem:
                 yield f"{one.name} is MASTER without {missing}"
             if not one.takes_part:

@@ -461,7 +461,8 @@ def _about_to_move(host: VirtualHost, one: Instance | None) -> bool:
     if one is None:
         return False
     if isinstance(one.state, MasterState):
-        return False
+        # one whose timers come late may find that it stood still; what the kernel refused is tried again
+        return host.late_ns >= SECOND or bool(one.holding.problem)
     at_ns = deadline(one.state)
     return at_ns is not None and at_ns < host.now_ns + 5 * SECOND
 
