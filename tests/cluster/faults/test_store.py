@@ -74,7 +74,9 @@ def decisions(found):
 
 
 def differences(product, before, masters):
-    """What of the present state is not as it is to be: by the kernels of the nodes, and by the status."""
+    """What of the present state is not as it is to be: by the kernels of the nodes, and by the status. Whose MASTER
+    `masters` does not name is with the first by priority: another one that began earlier is only on the way there.
+    """
     found = vips(product)
     yield from (f"{name} is there" for name in found.keys() - before.keys())
     for name, was in before.items():
@@ -84,7 +86,8 @@ def differences(product, before, masters):
         status, address = found[name].get("status", {}), was["spec"]["addresses"][0]
         held = product.holders(address)
         entries = {e["node"]: e for e in status.get("nodes", ())}
-        if len(held) != 1 or held[0] != masters.get(name, held[0]):
+        first = max(entries, key=lambda node: entries[node].get("priority", 0), default=None)
+        if held != [masters.get(name, first)]:
             yield f"{name} is held by {held}"
         elif status.get("master") != held[0] or entries.get(held[0], {}).get("state") != "MASTER":
             yield f"the status of {name} names {status.get('master')} instead of {held[0]}"
