@@ -74,10 +74,12 @@ class Due:
         self._forget(bodies)
         now = self._clock()
         for name, body in bodies.items():
-            memory, state = self._memories.setdefault(name, _Memory()), states.get(name)
-            if memory.body is not body or memory.state is not state or memory.trouble != trouble(name):
-                memory.body, memory.state, memory.settled_until = body, state, LONG_AGO
-                memory.trouble = trouble(name)
+            state, said = states.get(name), trouble(name)
+            memory = self._memories.get(name)
+            if memory is None:
+                memory = self._memories[name] = _Memory()
+            if memory.body is not body or memory.state is not state or memory.trouble != said:
+                memory.body, memory.state, memory.trouble, memory.settled_until = body, state, said, LONG_AGO
                 memory.waits = state is not None and self._waits(body, state)
             if memory.waits and state is not None:
                 waiting[name] = body, state
