@@ -80,7 +80,8 @@ class Condition:
 
 def judge(situation: Situation) -> tuple[Condition, ...]:
     """All four, in the order in which they are read."""
-    return _accepted(situation), _ready(situation), _degraded(situation), _split_brain(situation)
+    ready = _ready(situation)
+    return _accepted(situation), ready, _degraded(situation, ready), _split_brain(situation)
 
 
 def stamped(conditions: Iterable[Condition], vip: Vip, now: datetime) -> list[dict[str, Any]]:
@@ -201,8 +202,8 @@ def _why_no_master(s: Situation) -> tuple[str, str]:
     return "Electing", _listed(s, s.assigned) or "no node has reported yet"
 
 
-def _degraded(s: Situation) -> Condition:
-    troubles, ready = list(_troubles(s)), _ready(s)
+def _degraded(s: Situation, ready: Condition) -> Condition:
+    troubles = list(_troubles(s))
     if not troubles and ready.status == "True":
         return _verdict("Degraded", "False", "AllNodesWell", "no trouble is known of the nodes that take part")
     if not troubles:
