@@ -41,6 +41,13 @@ class ApiError(Exception):
         self.status = status
 
 
+class NotTextError(ApiError):
+    """What a Secret has at a key is not UTF-8."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(None, f"the Secret {name} is not text")
+
+
 class Api:
     """Every method raises ApiError, nothing else, for what can go wrong between here and the API server."""
 
@@ -137,7 +144,7 @@ class Api:
         except KeyError:
             return None
         except ValueError as error:
-            raise ApiError(None, f"the Secret {name} is not text") from error
+            raise NotTextError(name) from error
         except ApiError as error:
             if error.status == 404:
                 return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vip_api.fields import Report
 from vip_api.spec import PASSWORD
 
-from vip_speaker.agent.api import ApiError
+from vip_speaker.agent.api import ApiError, NotTextError
 
 FORBIDDEN = 403
 SECRET_MISSING = "SecretMissing"  # noqa: S105 a name
@@ -29,6 +29,6 @@ def refusal(name: str, key: str, error: ApiError) -> str:
     """The same where it was not had: nothing while the API server merely does not answer."""
     if error.status == FORBIDDEN:
         return f"{SECRET_MISSING}: the speaker may not read the Secret {name} in kube-vrrp's namespace"
-    if str(error).endswith("is not text"):
+    if isinstance(error, NotTextError):
         return f"{PASSWORD_INVALID}: the key {key} of the Secret {name} is not text"
     return ""

@@ -11,7 +11,7 @@ import time
 import pytest
 from vip_api.model import VirtualIP
 from vip_api.parse import parse_document
-from vip_speaker.agent.api import ApiError
+from vip_speaker.agent.api import NotTextError
 from vip_speaker.agent.desired import desired, is_deleted
 from vip_speaker.agent.directory import DesiredDirectory
 from vip_speaker.agent.store import Store
@@ -342,7 +342,7 @@ def test_the_password_comes_from_the_secret_and_stays_while_the_api_is_away(tmp_
             " (it ends with a line break, which counts)",
         ),
         (
-            ApiError(None, "the Secret nope is not text"),
+            NotTextError("nope"),
             "PasswordInvalid: the key password of the Secret nope is not text",
         ),
         (refusal(503), ""),
