@@ -20,7 +20,7 @@ LATE_S, LATE_TIMES = 0.15, 3
 
 
 def on_the_grid(lan: Scene, *, since: Mark, least: int) -> None:
-    """The advertisements came every 100 ms, by tcpdump's clock; with fewer than ``least`` so far, more are waited for."""
+    """The advertisements came every 100 ms, by tcpdump's clock. Waits for `least` intervals."""
 
     def times() -> list[float]:
         return [one.time for one in lan.capture.adverts(since=since.time, source=ADDRESS["first"])]

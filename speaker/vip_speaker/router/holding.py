@@ -101,12 +101,11 @@ class Holding:
         failures = self._services.kernel.add(wanted, self.lifetime_s)
         if not self._services.kernel.wait_until_usable(wanted, _USABLE_WITHIN_NS):
             log.warning("the kernel is slow to take packets for its addresses", extra={"vip": self._name})
-        refused = {failure.assigned for failure in failures}
         self._present = frozenset(one.assigned.ip for one in failures if one.error.code == errno.EEXIST)
-        if refused:
-            # Not ours: neither we nor the guard may take it off. What was only not renewed is.
-            holds = self._services.kernel.holds
-            self.assigned = tuple(one for one in self.assigned if one not in refused or holds(one))
+        ours = tuple(one for one in self.assigned if self._services.kernel.holds(one))
+        if ours != self.assigned:
+            # Refused, or IPv6 with the prefix of before: not ours, neither we nor the guard may take it off.
+            self.assigned = ours
             self._services.holding_changed()
         problems = [str(one.error) for one in failures if not (self.owner and one.error.code == errno.EEXIST)]
         if not self.silenced:

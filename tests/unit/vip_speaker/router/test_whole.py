@@ -126,6 +126,21 @@ def test_an_ipv6_address_whose_prefix_changes_stays(story: Story) -> None:
     assert story.host.daemon.instances["web"].holding.problem == ""
 
 
+def test_an_ipv6_address_whose_prefix_changes_because_another_is_put_back_is_held_once(story: Story) -> None:
+    """What it had before is not on the link, and not to be renewed."""
+    story.write("web", "fe80::100", "fe80::101", "fd00::9", virtualRouterID=1, virtualMAC=True)
+    story.host.run_for(SECOND)
+    virtual = story.link(f"kv6-{story.eth0.ifindex}-1")
+    story.write("web", "fe80::101", "fd00::9", virtualRouterID=1, virtualMAC=True)
+    story.host.run_for(100 * MS)
+    lost = virtual.find(ip_address("fd00::9"))
+    assert lost is not None
+    story.host.node.take(virtual, lost)
+    story.host.run_for(100 * MS)
+    assert story.on(virtual) == {"fe80::101/64", "fd00::9/128"}
+    assert {str(one) for one in story.host.daemon.instances["web"].holding.assigned} == story.on(virtual)
+
+
 def test_a_silence_that_could_not_be_ended_ends_with_the_next_mastership(story: Story) -> None:
     """Whoever is MASTER and answers no ARP serves nobody."""
     story.write("web", "10.0.0.100", virtualRouterID=1)
