@@ -311,6 +311,13 @@ class Cluster:
         with ThreadPoolExecutor(max_workers=4) as pool:
             list(pool.map(lambda node: node.load_image(archive), (node for node in self.nodes if node.machine.pid)))
 
+    def unload_image(self, archive: Path, reference: str) -> None:
+        """Forget an image on every node that is on, and on those that are added."""
+        self._keep(archives=[one for one in self._settings["archives"] if one != str(archive)])
+        for node in self.nodes:
+            if node.machine.pid:
+                node.unload_image(archive, reference)
+
     def audit_events(self) -> Iterator[dict[str, Any]]:
         """The API server's audit log: every write, oldest first (reads are not recorded)."""
         with self._control_plane().audit_log.open() as lines:

@@ -41,12 +41,20 @@ def start(machine: Machine, *, pods: str) -> None:
 
 def load(machine: Machine, archive: Path) -> None:
     """Import a docker-archive, unless this very file was imported before."""
-    mark = machine.folder / "containerd" / "loaded" / _identity(archive)
+    mark = _mark(machine, archive)
     if mark.exists():
         return
     _ctr(machine, "--namespace=k8s.io", "images", "import", "-", stdin=archive)
     mark.parent.mkdir(exist_ok=True)
     mark.touch()
+
+
+def unload(machine: Machine, archive: Path, reference: str) -> None:
+    """Forget the image that `load` imported from there; containers that run keep what they have of it."""
+    mark = _mark(machine, archive)
+    if mark.exists():
+        _ctr(machine, "--namespace=k8s.io", "images", "rm", "--sync", reference)
+        mark.unlink()
 
 
 def store(archives: Sequence[Path], machine: Machine) -> Path:
@@ -91,6 +99,10 @@ def adopt(images: Path, machine: Machine) -> None:
 
 def _ctr(machine: Machine, *arguments: str, stdin: Path | str = "") -> str:
     return run(*machine.command("ctr", *arguments), stdin=stdin)
+
+
+def _mark(machine: Machine, archive: Path) -> Path:
+    return machine.folder / "containerd" / "loaded" / _identity(archive)
 
 
 def _identity(archive: Path) -> str:

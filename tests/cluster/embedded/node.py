@@ -58,6 +58,10 @@ class Node:
         """Import a docker-archive, unless this very file has been imported before."""
         containerd.load(self.machine, archive)
 
+    def unload_image(self, archive: Path, reference: str) -> None:
+        """Forget an image, where it was imported."""
+        containerd.unload(self.machine, archive, reference)
+
     def configure(self, authority: Authority, *, server: str) -> None:
         """Write what the kubelet and kube-proxy need to reach the API server."""
         names = (f"DNS:{self.name}", f"IP:{self.address}")

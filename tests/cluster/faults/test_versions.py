@@ -32,6 +32,9 @@ def newer(product, release):
     yield Installation(product.cluster, release.images, release.chart)
     product.delete_vips()  # what only the next release knows is not to outlive it
     product.install()
+    product.wait_for_speakers()
+    speaker = release.images["speaker"]
+    product.cluster.unload_image(speaker.archive, speaker.reference)  # which node has it is for each test to say
 
 
 def leave_the_definition_to_helm(product):
