@@ -13,16 +13,9 @@ from vip_api.model import VirtualIPSpec
 from vip_operator.plan import priorities, speakers, vrids
 from vip_operator.plan.acceptance import Refusal, refusals
 from vip_operator.plan.changes import ApplyStatus, Change, ClearEntry, Plan
-from vip_operator.plan.conditions import (
-    CLAIM_LASTS,
-    Situation,
-    claim_is_new,
-    events,
-    in_a_line,
-    judge,
-    masters,
-    stamped,
-)
+from vip_operator.plan.conditions import Situation, events, judge, masters, stamped
+from vip_operator.plan.conditions.degraded import CLAIM_LASTS, claim_is_new
+from vip_operator.plan.conditions.words import in_a_line
 from vip_operator.plan.facts import facts
 from vip_operator.plan.participation import lacks_link, participants, rank
 from vip_operator.plan.virtualip import BACKUP, INIT, Vip

@@ -14,8 +14,8 @@ EVENTS_ONLY = {"MasterChanged"}
 def constants() -> set[str]:
     """Every literal of the plan that looks like a reason: CamelCase of at least two humps, or a known single word."""
     found: set[str] = set()
-    for name in ("conditions.py", "acceptance.py", "participation.py"):
-        for node in ast.walk(ast.parse((PLAN / name).read_text())):
+    for path in (*(PLAN / "conditions").glob("*.py"), PLAN / "acceptance.py", PLAN / "participation.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found |= {node.value} if re.fullmatch(r"(?=.*[a-z])[A-Z][A-Za-z]*[A-Z][A-Za-z]*", node.value) else set()
             if isinstance(node, ast.keyword) and node.arg == "reason" and isinstance(node.value, ast.Constant):

@@ -1,0 +1,97 @@
+"""What conditions are judged from, and what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from vip_api.model import IPAddress
+
+from vip_operator.plan.acceptance import Refusal
+from vip_operator.plan.conditions.words import grouped
+from vip_operator.plan.participation import INTERFACE_MISSING
+from vip_operator.plan.virtualip import MASTER, Entry, Report, Vip
+from vip_operator.plan.vrids import Decision
+from vip_operator.plan.world import World
+
+NO_PASSWORD = ("SecretMissing", "PasswordInvalid")
+"""The reason codes of a speaker that has no password, or a former one; the worse first."""
+
+
+@dataclass(frozen=True, kw_only=True)  # without slots: what is asked for again and again is kept
+class Situation:
+    """What the conditions of one VirtualIP are judged from."""
+
+    vip: Vip
+    world: World
+    refusal: Refusal | None
+    assigned: Mapping[str, int]
+    unplaced: tuple[str, ...]
+    vrid: Decision
+    masters: tuple[Entry, ...]
+    eligible: int
+    stalled: str | None
+
+    @property
+    def accepted_addresses(self) -> tuple[IPAddress, ...]:
+        """Those of the document that is carried out, as far as that is known."""
+        if self.refusal is not None or self.vip.spec is None:
+            return self.vip.accepted_addresses
+        return tuple(a.ip for a in self.vip.spec.addresses)
+
+    @cached_property
+    def reports(self) -> Mapping[str, Report]:
+        """What the nodes that take part said last."""
+        entries = self.vip.entries
+        return {n: e.report for n in self.assigned if (e := entries.get(n)) is not None and e.report is not None}
+
+    @cached_property
+    def heard_of(self) -> Mapping[str, Report]:
+        """The reports of those whose word still counts."""
+        return {n: report for n, report in self.reports.items() if self.world.reporting(n)}
+
+    def clauses(self, code: str) -> str:
+        """What nodes that are heard of say after this constant."""
+        return grouped({n: said for n, report in self.heard_of.items() if (said := report.clause(code))})
+
+    def listed(self, nodes: Iterable[str]) -> str:
+        """`node1: FAULT, link is down; …` for the first few nodes."""
+        reports = {n: self.reports[n] for n in nodes if n in self.reports}
+        return grouped({n: ", ".join(filter(None, (r.state, _without_code(r)))) for n, r in reports.items()})
+
+    @property
+    def conflict(self) -> str:
+        """Whose virtual router ID was asked for."""
+        asked = self.vip.spec.virtual_router_id if self.vip.spec else None
+        asked = asked if asked is not None else self.vip.virtual_router_id
+        keeps = f"; it goes on with {self.vrid.vrid}" if self.vrid.vrid is not None else ""
+        return f"virtual router ID {asked} is in use by VirtualIP {self.vrid.conflict_with} on the same link{keeps}"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition without its times."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+def masters(vip: Vip) -> tuple[Entry, ...]:
+    """The entries that say MASTER, the one whose change reached the API last first."""
+    oldest = datetime.min.replace(tzinfo=vip.created_at.tzinfo)
+
+    def recency(entry: Entry) -> tuple[datetime, datetime, str]:
+        report = entry.report
+        assert report is not None
+        return report.api_time or oldest, report.since or oldest, entry.node
+
+    claims = [e for e in vip.entries.values() if e.report is not None and e.report.state == MASTER]
+    return tuple(sorted(claims, key=recency, reverse=True))
+
+
+def _without_code(report: Report) -> str:
+    return report.reason.removeprefix(f"{INTERFACE_MISSING}: ")
