@@ -8,12 +8,9 @@ tests/interop/test_virtual_node.py asks a real one the same questions.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
-from collections import deque
 from dataclasses import dataclass, field
-from functools import lru_cache
 from ipaddress import ip_address, ip_interface, ip_network
 from random import Random
 from typing import Any
@@ -22,7 +19,6 @@ from vip_speaker.kernel import KernelError, codec, links
 from vip_speaker.kernel.addresses import ADDRESS_PROTOCOL
 from vip_speaker.kernel.links import (
     FOREVER,
-    IFA_F_NODAD,
     IFA_F_PERMANENT,
     IFA_F_SECONDARY,
     IFF_RUNNING,
@@ -38,24 +34,13 @@ from vip_speaker.kernel.netlink import NLM_F_EXCL, NLM_F_REPLACE, Refusal
 from vip_speaker.kernel.virtual_mac import _FIELD_OF, PROMOTE_SECONDARIES, _link_settings
 from vip_speaker.vrrp.types import MS, SECOND, IPAddress
 
+from tests.simulation.netlink import Address, Asked, Events, address_message, address_request, index_of, link_message
+
 RTM_GETROUTE = 26
 _NEWSETELEM, _DELSETELEM = 10 << 8 | 12, 10 << 8 | 14
 SILENCE = _NEWSETELEM  # any change of the silent set
 _NFPROTO_ARP = 3
 _RTN_LOCAL, _RTN_UNICAST = 2, 1
-
-
-@dataclass(slots=True, kw_only=True)
-class Address:
-    """One on a link. `expires_at_ns`: when the kernel takes it away, None for never."""
-
-    ip: IPAddress
-    prefix_length: int
-    protocol: int = 0
-    flags: int = IFA_F_PERMANENT
-    scope: int = 0
-    valid_s: int = FOREVER
-    expires_at_ns: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -124,7 +109,7 @@ class Node:
         while link.addresses:
             self._drop(link, link.addresses[0])
         del self.links[link.ifindex]
-        self.events.put(_link_message(RTM_DELLINK, self._facts(link)))
+        self.events.put(link_message(RTM_DELLINK, self._facts(link)))
 
     def set_up(self, link: Interface, *, up: bool) -> None:
         """As `ip link set up`. A link that goes down loses its IPv6 addresses."""
@@ -197,18 +182,18 @@ class Node:
         if self.refusals and self.random.randrange(1000) < self.refusals.get(kind, 0):
             self.refused.add(kind)
             if kind == RTM_DELADDR:
-                asked = _address_request(message)
+                asked = address_request(message)
                 self.kept.add((asked.ifindex, asked.ip, asked.prefix_length))
             raise RefusedError(errno.EPERM)
         match kind:
             case links.RTM_NEWADDR:
-                self._new_address(_address_request(message))
+                self._new_address(address_request(message))
             case links.RTM_DELADDR:
-                self._delete_address(_address_request(message))
+                self._delete_address(address_request(message))
             case links.RTM_NEWLINK:
                 self._new_link(codec.decode(codec.ifinfmsg, message))
             case links.RTM_DELLINK:
-                self.pull_out(self._link(_index_of(message)))
+                self.pull_out(self._link(index_of(message)))
             case links.RTM_SETLINK:
                 self._set_link(codec.decode(_link_settings, message))
             case links.RTM_GETLINK:
@@ -223,10 +208,10 @@ class Node:
         """All links, or all addresses."""
         self.expire()
         if kind == RTM_GETLINK:
-            return [_link_message(RTM_NEWLINK, self._facts(link)) for link in self.links.values()]
+            return [link_message(RTM_NEWLINK, self._facts(link)) for link in self.links.values()]
         assert kind == RTM_GETADDR
         return [
-            _address_message(RTM_NEWADDR, link.ifindex, one) for link in self.links.values() for one in link.addresses
+            address_message(RTM_NEWADDR, link.ifindex, one) for link in self.links.values() for one in link.addresses
         ]
 
     def change_silence(self, messages: list[bytes]) -> None:
@@ -253,7 +238,7 @@ class Node:
             raise RefusedError(errno.ENODEV)
         return self.links[ifindex]
 
-    def _new_address(self, asked: _Asked) -> None:
+    def _new_address(self, asked: Asked) -> None:
         link = self._link(asked.ifindex)
         six = asked.ip.version == 6
         known = link.find(asked.ip, None if six else asked.prefix_length)
@@ -265,7 +250,7 @@ class Node:
         expires_at_ns = self._now_ns() + asked.valid_s * SECOND + late_ns if lasts else None
         if known is not None:
             known.expires_at_ns, known.valid_s, known.protocol = expires_at_ns, asked.valid_s, asked.protocol
-            self.events.put(_address_message(RTM_NEWADDR, link.ifindex, known))
+            self.events.put(address_message(RTM_NEWADDR, link.ifindex, known))
             return
         self._put(
             link,
@@ -280,7 +265,7 @@ class Node:
             ),
         )
 
-    def _delete_address(self, asked: _Asked) -> None:
+    def _delete_address(self, asked: Asked) -> None:
         link = self._link(asked.ifindex)
         known = link.find(asked.ip, asked.prefix_length)
         if known is None:
@@ -291,22 +276,22 @@ class Node:
         if address.ip.version == 4 and any(_same_subnet(one, address) for one in link.addresses):
             address.flags |= IFA_F_SECONDARY
         link.addresses.append(address)
-        self.events.put(_address_message(RTM_NEWADDR, link.ifindex, address))
+        self.events.put(address_message(RTM_NEWADDR, link.ifindex, address))
 
     def _drop(self, link: Interface, address: Address) -> None:
         """The secondary addresses of an IPv4 subnet go with its first one, unless the first of them takes its place."""
         link.addresses.remove(address)
-        self.events.put(_address_message(RTM_DELADDR, link.ifindex, address))
+        self.events.put(address_message(RTM_DELADDR, link.ifindex, address))
         if address.ip.version == 6 or address.flags & IFA_F_SECONDARY:
             return
         secondary = [one for one in link.addresses if _same_subnet(one, address)]
         if secondary and link.settings[PROMOTE_SECONDARIES]:
             secondary[0].flags &= ~IFA_F_SECONDARY
-            self.events.put(_address_message(RTM_NEWADDR, link.ifindex, secondary[0]))
+            self.events.put(address_message(RTM_NEWADDR, link.ifindex, secondary[0]))
         else:
             for one in secondary:
                 link.addresses.remove(one)
-                self.events.put(_address_message(RTM_DELADDR, link.ifindex, one))
+                self.events.put(address_message(RTM_DELADDR, link.ifindex, one))
 
     def _new_link(self, message: Any) -> None:
         name, parent = message.get_attr("IFLA_IFNAME"), self._link(message.get_attr("IFLA_LINK"))
@@ -330,7 +315,7 @@ class Node:
             if link.name == name or (name is None and link.ifindex == ifindex):
                 values = [link.settings.get(number, 0) for number in range(1, 33)]
                 settings = struct.pack("=HH32I", 4 + 4 * 32, 1, *values)
-                return _link_message(RTM_NEWLINK, self._facts(link), settings)
+                return link_message(RTM_NEWLINK, self._facts(link), settings)
         raise RefusedError(errno.ENODEV)
 
     def _route(self, message: Any) -> bytes:
@@ -342,44 +327,12 @@ class Node:
     # --- what it tells
 
     def _tell_link(self, link: Interface) -> None:
-        self.events.put(_link_message(RTM_NEWLINK, self._facts(link)))
+        self.events.put(link_message(RTM_NEWLINK, self._facts(link)))
 
     def _facts(self, link: Interface) -> tuple[int, str, str, str, int, int]:
         """What a message about it says: ifindex, name, MAC, driver, parent, flags."""
         flags = (IFF_UP if link.up else 0) | (IFF_RUNNING if self.running(link) else 0)
         return link.ifindex, link.name, link.mac, link.kind, link.parent, flags
-
-
-class Events:
-    """The socket that tells of changes, for `vip_speaker.kernel.watch`."""
-
-    def __init__(self) -> None:
-        self.waiting: deque[bytes] = deque()
-        self.closed = self.overflowed = False
-        self._fd = os.eventfd(0, os.EFD_CLOEXEC)
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def put(self, message: bytes) -> None:
-        self.waiting.append(message)
-
-    def overflow(self) -> None:
-        """What was to be told is lost."""
-        self.waiting.clear()
-        self.overflowed = True
-
-    def recv(self, size: int) -> bytes:
-        if self.overflowed:
-            self.overflowed = False
-            raise OSError(errno.ENOBUFS, "no buffer space")
-        if not self.waiting:
-            raise BlockingIOError
-        return self.waiting.popleft()
-
-    def close(self) -> None:
-        self.closed = True
-        os.close(self._fd)
 
 
 class Requests:
@@ -428,67 +381,3 @@ def _same_subnet(one: Address, other: Address) -> bool:
         and one.prefix_length == other.prefix_length
         and one.ip in ip_network((other.ip, other.prefix_length), strict=False)
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    flags: int
-    ifindex: int
-    ip: IPAddress
-    prefix_length: int
-    address_flags: int
-    scope: int
-    protocol: int
-    valid_s: int
-
-
-@lru_cache(maxsize=4096)
-def _address_request(message: bytes) -> _Asked:
-    decoded = codec.decode(codec.ifaddrmsg, message)
-    lifetime = decoded.get_attr("IFA_CACHEINFO")
-    return _Asked(
-        flags=decoded["header"]["flags"],
-        ifindex=decoded["index"],
-        ip=ip_address(decoded.get_attr("IFA_LOCAL")),
-        prefix_length=decoded["prefixlen"],
-        address_flags=decoded.get_attr("IFA_FLAGS") or 0,
-        scope=decoded["scope"],
-        protocol=decoded.get_attr("IFA_PROTO") or 0,
-        valid_s=FOREVER if lifetime is None else lifetime["ifa_valid"],
-    )
-
-
-def _index_of(message: bytes) -> int:
-    return int(codec.decode(codec.ifinfmsg, message)["index"])
-
-
-def _address_message(kind: int, ifindex: int, one: Address) -> bytes:
-    """IFA_ADDRESS in front, as from a broadcast link."""
-    family = socket.AF_INET if one.ip.version == 4 else socket.AF_INET6
-    if one.ip.version == 6 and not one.flags & (IFA_F_NODAD | IFA_F_PERMANENT):
-        raise AssertionError("the router adds IPv6 addresses without duplicate detection")
-    body = struct.pack("=BBBBI", family, one.prefix_length, one.flags & 0xFF, one.scope, ifindex)
-    for number, value in (
-        (1, one.ip.packed),
-        (2, one.ip.packed),
-        (8, struct.pack("=I", one.flags)),
-        (6, struct.pack("=IIII", one.valid_s, one.valid_s, 0, 0)),
-        (11, bytes([one.protocol])),
-    ):
-        body += struct.pack("=HH", 4 + len(value), number) + value + b"\0" * (-len(value) % 4)
-    return codec.HEADER.pack(codec.HEADER.size + len(body), kind, 0, 0, 0) + body
-
-
-@lru_cache(maxsize=4096)
-def _link_message(kind: int, facts: tuple[int, str, str, str, int, int], settings: bytes = b"") -> bytes:
-    ifindex, name, mac, driver, parent, flags = facts
-    attributes: list[tuple[str, Any]] = [("IFLA_IFNAME", name), ("IFLA_ADDRESS", mac), ("IFLA_MTU", 1500)]
-    if parent:
-        attributes.append(("IFLA_LINK", parent))
-    attributes.append(("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", driver)]}))
-    message = codec.encode(codec.ifinfmsg, kind, 0, {"index": ifindex, "flags": flags}, attributes)
-    if settings:
-        ipv4 = struct.pack("=HH", 4 + len(settings), socket.AF_INET) + settings
-        message += struct.pack("=HH", 4 + len(ipv4), 26) + ipv4  # IFLA_AF_SPEC
-        message = len(message).to_bytes(4, "little") + message[4:]
-    return message
