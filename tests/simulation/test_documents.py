@@ -13,34 +13,30 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import lru_cache
-from ipaddress import ip_address
 from pathlib import Path
 from random import Random
 
 import pytest
-from vip_api.model import VirtualIP
-from vip_speaker.kernel.links import RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, RTM_SETLINK
+from vip_speaker.kernel.links import RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_SETLINK
 from vip_speaker.kernel.virtual_mac import ARP_ANNOUNCE, ARP_IGNORE
 from vip_speaker.router.instance import Instance
 from vip_speaker.vrrp.machine import deadline
 from vip_speaker.vrrp.types import (
     MS,
     SECOND,
-    IPAddress,
     MasterState,
-    Role,
 )
-from vip_speaker.wire.advertisement import Content, encode_frame, encode_packet
-from vip_speaker.wire.neighbour import Announced, decode_announcement
-from vip_speaker.wire.received import ETH_P_IP, ETH_P_IPV6, PacketType, Received
+from vip_speaker.wire.neighbour import decode_announcement
 
 from tests.simulation.documents import LINKS, NAMES, TRACKED, Document, changed, draw, meaning
-from tests.simulation.node import SILENCE, Interface
+from tests.simulation.neighbours import Neighbours
+from tests.simulation.node import SILENCE
 from tests.simulation.router import VirtualHost
 from tests.simulation.rules import broken_rules, kernel_has_what_is_held, scoped
 from tests.simulation.search import search
+from tests.simulation.served import not_served, share
+from tests.simulation.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +58,8 @@ class Play:
         self.spoilt: set[str] = set()  # files that say nothing now
         self.stopping = False
         self._began_ns = self.host.now_ns
+        self.surroundings = Surroundings(self.host, random, self._tell)
+        self.neighbours = Neighbours(self.host, random, self._tell)
 
     def run(self) -> None:
         host = self.host
@@ -91,11 +89,11 @@ class Play:
             (14, self._write),
             (2, self._spoil),
             (2, self._delete),
-            (3, self._touch_link),
-            (2, self._touch_address),
-            (1, self._weather),
-            (16, self._advertisement),
-            (4, self._announcement),
+            (3, self.surroundings.touch_link),
+            (2, self.surroundings.touch_address),
+            (1, self.surroundings.change_weather),
+            (16, self.neighbours.advertise),
+            (4, self.neighbours.announce),
             (2, lambda: None),
         ]
         self.random.choices([step for _, step in steps], [weight for weight, _ in steps])[0]()
@@ -166,7 +164,7 @@ class Play:
             if each != name
             and one.resolved is not None
             and not _about_to_move(host, one)
-            and not any(_share(one.vip, meaning(known), one) for known in (before, after) if known is not None)
+            and not any(share(one.vip, meaning(known), one) for known in (before, after) if known is not None)
             and not self._shares_with_what_is_held(name, one)
         }
         do()
@@ -182,135 +180,7 @@ class Play:
     def _shares_with_what_is_held(self, name: str, other: Instance) -> bool:
         """An instance in its last moments counts with what it was, not with what its document says."""
         one = self.host.daemon.instances.get(name)
-        return one is not None and _share(one.vip, other.vip, other)
-
-    def _touch_link(self) -> None:
-        node = self.host.node
-        name = self.random.choice((*LINKS, TRACKED, TRACKED))
-        link = next((one for one in node.links.values() if one.name == name), None)
-        if link is None:
-            self._tell(f"{name}: plugged in")
-            self._plug_in(name)
-            return
-        what = self.random.choice(("up", "up", "carrier", "carrier", "pulled out"))
-        self._tell(f"{name}: {what} (was {link.up}, {link.carrier})")
-        if what == "pulled out":
-            self.host.link_went_down(link.ifindex)
-            node.pull_out(link)
-            if self.random.random() < 0.4:
-                self.host.run_for(self.random.choice((0, MS, SECOND)))
-                self._plug_in(name)
-        elif what == "carrier":
-            node.set_carrier(link, carrier=not link.carrier)
-        else:
-            self._set_up(link, up=not link.up)
-            if self.random.random() < 0.3:  # it only flapped
-                self._set_up(link, up=not link.up)
-
-    def _plug_in(self, name: str) -> None:
-        self.host.node.plug_in(name, *LINKS.get(name, ()))
-
-    def _set_up(self, link: Interface, *, up: bool) -> None:
-        if not up:
-            self.host.link_went_down(link.ifindex)
-        self.host.node.set_up(link, up=up)
-        for one in LINKS.get(link.name, ()) if up else ():
-            self.host.node.give(link, one)
-
-    def _touch_address(self) -> None:
-        node, random = self.host.node, self.random
-        link = random.choice([one for one in node.links.values() if one.name != TRACKED] or [None])
-        if link is None:
-            return
-        if random.random() < 0.5 and link.addresses:
-            address = random.choice(link.addresses)
-            self._tell(f"{link.name}: somebody takes {address.ip}/{address.prefix_length} off")
-            node.take(link, address)
-        elif random.random() < 0.5 and link.name in LINKS:
-            self._tell(f"{link.name}: gets back its own addresses")
-            for one in LINKS[link.name]:
-                node.give(link, one)
-        else:
-            number = int(link.name[-1]) if link.name in LINKS else 0
-            given = random.choice((f"10.{number}.0.101/24", f"10.{number}.0.100/32", f"2001:db8:{number}::100/64"))
-            self._tell(f"{link.name}: somebody puts {given} there")
-            node.give(link, given)
-
-    def _weather(self) -> None:
-        host, random = self.host, self.random
-        rate = random.choice((0, 0, 50, 500))
-        kinds = (RTM_NEWADDR, RTM_DELADDR, RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, SILENCE)
-        host.node.refusals = dict.fromkeys(random.sample(kinds, random.randint(1, 6)), rate) if rate else {}
-        host.node.slow_ipv6 = random.random() < 0.2
-        host.off_processor = random.choice((0.0, 0.0, 0.001, 0.01))
-        host.off_processor_ns = random.choice((2 * MS, 100 * MS))
-        host.late_ns = random.choice((200_000, 200_000, 5 * MS, SECOND, 5 * SECOND))
-        if random.random() < 0.3:
-            host.node.events.overflow()
-        self._tell(f"weather: refusals {host.node.refusals} late {host.late_ns / MS} off {host.off_processor}")
-
-    def _advertisement(self) -> None:
-        """Somebody advertises: of our virtual router, or of one that looks like it."""
-        random = self.random
-        known = [one for one in self.host.daemon.instances.values() if one.resolved is not None]
-        if not known:
-            return
-        one = random.choice(known)
-        channel = random.choice([one._identities.current] * 3 + [one._identities.former or one._identities.current])
-        if channel is None:
-            return
-        six = channel.family == 6
-        version, vrid = channel.identity.version, channel.identity.vrid
-        ours = one.config.priority if one.config else 100
-        priority = random.choice((0, 0, 1, ours, min(254, ours + 1), max(1, ours - 1), 254, 255))
-        interval_ns = one.config.advertisement_interval_ns if one.config else SECOND
-        password = one.resolved.password if one.resolved else None
-        addresses = channel._advertised
-        match random.randrange(12):
-            case 0:
-                vrid = random.randint(1, 5)
-            case 1 if not six:
-                version = 5 - version
-            case 2:
-                addresses = (ip_address("fe80::77" if six else "10.7.7.7"),)
-            case 3:
-                interval_ns = random.choice((SECOND, 2 * SECOND))
-            case 4:
-                password = random.choice((None, b"one", b"two"))
-        if version == 2:
-            interval_ns = max(SECOND, interval_ns // SECOND * SECOND)
-        else:
-            password = None
-        ifindex = channel.link.ifindex
-        number = next((int(link.name[-1]) for link in [self.host.node.links.get(ifindex)] if link), 0)
-        last = random.choice((0, 11, 11, 12, 13, 200))
-        source = channel.source if not last else ip_address(f"fe80::1{last}" if six else f"10.{number}.0.{last}")
-        content = Content(
-            version=version,
-            vrid=vrid,
-            priority=priority,
-            interval_ns=interval_ns,
-            source=source,
-            addresses=addresses,
-            password=password,
-        )
-        unicast = (one.resolved.peers is not None) != (random.random() < 0.1) if one.resolved else False
-        self._tell(f"heard for {one.name}: {priority} of {source}, VRID {vrid} version {version} unicast {unicast}")
-        for _ in range(random.choice((1, 1, 2))):
-            self.host.deliver(_received(content, channel.source if unicast else None, ifindex))
-
-    def _announcement(self) -> None:
-        random = self.random
-        known = [one for one in self.host.daemon.instances.values() if one.holding.planned and one.link is not None]
-        if not known:
-            return
-        one = random.choice(known)
-        self._tell(f"announced: the addresses of {one.name}")
-        for assigned in one.holding.planned:
-            mac = random.choice(("02:00:00:00:00:77", "02:00:00:00:00:78"))
-            announced = Announced(address=assigned.ip, mac=mac, answers=random.random() < 0.2)
-            if random.random() < 0.9 and one.link is not None:
-                self.host.announce(one.link.ifindex, announced)
+        return one is not None and share(one.vip, other.vip, other)
 
     # --- what must hold whenever the router rests
 
@@ -334,84 +204,14 @@ class Play:
     # --- the end
 
     def _heal(self) -> None:
-        host, node = self.host, self.host.node
+        host = self.host
         self._tell("healed")
-        node.refusals, node.slow_ipv6, host.late_ns, host.off_processor = {}, False, 200_000, 0.0
-        present = {link.name for link in node.links.values()}
-        for name in {*LINKS, TRACKED} - present:
-            self._plug_in(name)
-        for link in list(node.links.values()):
-            if link.kind != "macvlan":
-                node.set_carrier(link, carrier=True)
-                self._set_up(link, up=True)
-            for address in [one for one in link.addresses if one.protocol == 3]:
-                if f"{address.ip}/{address.prefix_length}" not in LINKS.get(link.name, ()):
-                    node.take(link, address)
-            for one in LINKS.get(link.name, ()):
-                node.give(link, one)
+        self.surroundings.heal()
         for name in sorted(self.spoilt):
             self._put(name, self.in_force[name])
         host.run_for(AGAIN_NS + LONGEST_NS)
         self._look()
-        self._everybody_serves()
-
-    def _everybody_serves(self) -> None:
-        """Nobody else speaks, and all is well."""
-        daemon, node = self.host.daemon, self.host.node
-        if daemon.instances.keys() != self.in_force.keys():
-            self.found.append(f"there are {sorted(daemon.instances)}, wanted are {sorted(self.in_force)}")
-            return
-        # A silence that was not to be ended does no harm while nobody has the address, and ends before somebody has.
-        if silent := node.silent & {ip for _, ip, _ in node.ours().keys() - node.kept}:
-            self.found.append(f"{silent} are still silent")
-        by_name = {link.name: link for link in node.links.values()}
-        vips = {name: vip for name, document in self.in_force.items() if (vip := meaning(document)) is not None}
-        assert vips.keys() == self.in_force.keys()
-        for name, vip in sorted(vips.items()):
-            one = daemon.instances[name]
-            waits = vip.assignment is not None and None in (vip.assignment.priority, vip.assignment.virtual_router_id)
-            unicast_without = (
-                vip.assignment is not None
-                and vip.spec.transport == "Unicast"
-                and vip.assignment.peers
-                and not any(
-                    peer.address and peer.address.version == vip.spec.addresses[0].ip.version
-                    for peer in vip.assignment.peers
-                )
-            )
-            link = _link_of(vip, [link.name for link in node.links.values() if link.name in LINKS])
-            if link is None:
-                if one.role is not Role.FAULT:
-                    self.found.append(f"{name} is {one.role} and has no link")
-            elif waits or unicast_without:
-                if one.role is not Role.INIT:
-                    self.found.append(f"{name} is {one.role} and has no assignment")
-            elif "virtual MAC" in one.account.reason and RTM_DELLINK in node.refused:
-                pass  # neither to be finished nor to be deleted again, the link has the name and nobody knows of it
-            elif one.role is Role.MASTER:
-                self._serves_on(one, vip, by_name[link])
-            elif not any(_share(other, vip) for each, other in vips.items() if each != name):
-                self.found.append(f"{name} is {one.role} ({one.account.reason}), nobody is in its way")
-            elif not any(
-                _share(daemon.instances[each].vip, vip) and daemon.instances[each].role is Role.MASTER
-                for each in vips
-                if each != name
-            ):
-                self.found.append(f"{name} is {one.role} ({one.account.reason}), and nobody else MASTER")
-
-    def _serves_on(self, one: Instance, vip: VirtualIP, link: Interface) -> None:
-        wanted = {address.ip for address in vip.spec.addresses}
-        held = {(ifindex, ip) for ifindex, ip, _ in self.host.node.ours().keys() - self.host.node.kept}
-        for ip in wanted:
-            places = [self.host.node.links[ifindex] for ifindex, each in held if each == ip]
-            if scoped(ip):
-                places = [each for each in places if each is link or each.parent == link.ifindex]
-            if len(places) != 1:
-                self.found.append(f"{ip} of {one.name} is on {[each.name for each in places]}")
-                continue
-            name = f"kv{ip.version}-{link.ifindex}-{one.config.identity.vrid}" if vip.spec.virtual_mac else link.name
-            if places[0].name != name:
-                self.found.append(f"{ip} of {one.name} is on {places[0].name}, not on {name}")
+        self.found += not_served(host, self.in_force)
 
     def _stop(self) -> None:
         host = self.host
@@ -421,7 +221,9 @@ class Play:
         host.loop.rearm()
         if self.random.random() < 0.5:
             for _ in range(3):
-                self.random.choice((self._advertisement, self._announcement, self._touch_link, lambda: None))()
+                self.random.choice(
+                    (self.neighbours.advertise, self.neighbours.announce, self.surroundings.touch_link, lambda: None)
+                )()
                 host.run_for(self.random.choice((0, MS, 100 * MS)))
                 if not host.daemon.left.is_set():
                     self._look()
@@ -465,52 +267,6 @@ def _about_to_move(host: VirtualHost, one: Instance | None) -> bool:
         return host.late_ns >= SECOND or bool(one.holding.problem)
     at_ns = deadline(one.state)
     return at_ns is not None and at_ns < host.now_ns + 5 * SECOND
-
-
-def _share(one: VirtualIP | None, other: VirtualIP | None, instance: Instance | None = None) -> bool:
-    """Whether the two may be in each other's way: an address, or a VRID."""
-    if one is None or other is None:
-        return False
-    vrids = [
-        vip.spec.virtual_router_id if vip.assignment is None else vip.assignment.virtual_router_id
-        for vip in (one, other)
-    ]
-    if instance is not None and instance.config is not None:
-        vrids.append(instance.config.identity.vrid)
-    addresses = [{address.ip for address in vip.spec.addresses} for vip in (one, other)]
-    return len(set(vrids)) < len(vrids) or not addresses[0].isdisjoint(addresses[1])
-
-
-def _link_of(vip: VirtualIP, names: list[str]) -> str | None:
-    """Where it belongs when all links are well; None: nowhere."""
-    patterns = [pattern.rstrip("*") for pattern in vip.spec.interfaces]
-    first = vip.spec.addresses[0].ip
-    if patterns:  # the oldest of those that match
-        return next(name for name in names if name.startswith(patterns[0]))
-    for name in LINKS:
-        number = int(name[-1])
-        if str(first).startswith((f"10.{number}.0.", f"2001:db8:{number}::" if number else "2001:db8::")):
-            return name
-    return None
-
-
-@lru_cache(maxsize=1 << 14)
-def _received(content: Content, destination: IPAddress | None, ifindex: int) -> Received:
-    six = content.source.version == 6
-    if destination is None:
-        packet, kind = encode_frame(content, source_mac="02:00:00:00:00:77")[14:], PacketType.MULTICAST
-    else:
-        multicast = encode_frame(replace(content), source_mac="02:00:00:00:00:77")[14:]
-        packet, kind = encode_packet(content, destination=destination), PacketType.HOST
-        if six:
-            packet = multicast[:4] + multicast[4:24] + destination.packed + packet
-    return Received(
-        packet=packet,
-        ethertype=ETH_P_IPV6 if six else ETH_P_IP,
-        source_mac=bytes.fromhex("020000000077"),
-        ifindex=ifindex,
-        packet_type=kind,
-    )
 
 
 def simulate(seed: int) -> Play:
