@@ -7,6 +7,7 @@ the one before.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vip_api.model import IPAddress, VirtualIPSpec
@@ -26,31 +27,34 @@ class Refusal:
     message: str
 
 
-def is_current(vip: Vip) -> bool:
-    """Whether exactly this generation was accepted before."""
-    condition = vip.conditions.get("Accepted", {})
-    return condition.get("status") == "True" and condition.get("observedGeneration") == vip.generation
-
-
 def refusals(world: World) -> dict[str, Refusal]:
     """The VirtualIPs that are not accepted. Of two that claim one address the one that has it keeps it, else
     the older.
     """
+    result = {v.name: refusal for v in world.vips if (refusal := _alone(v, world)) is not None}
+    while further := _in_conflict(world, result):  # who is refused keeps what it had, which others may have asked for
+        result |= further
+    return result
+
+
+def _in_conflict(world: World, refused: Mapping[str, Refusal]) -> dict[str, Refusal]:
+    """Those beside `refused` that claim what is another's: of one that is current, or was before it was refused, or
+    else of an older one.
+    """
     result: dict[str, Refusal] = {}
-    claimed: dict[object, str] = {}
-    for vip in sorted(world.vips, key=lambda v: (not is_current(v), *v.seniority)):
-        refusal = _alone(vip, world)
-        if refusal is None and vip.spec is not None:
-            ips = [a.ip for a in vip.spec.addresses]
-            taken = next((ip for ip in ips if ip in claimed), None)
-            if taken is None:
-                claimed.update(dict.fromkeys(ips, vip.name))
-            else:
-                refusal = Refusal(reason="AddressConflict", message=f"{taken} belongs to VirtualIP {claimed[taken]}")
-        if refusal is not None:
-            result[vip.name] = refusal
+    claimed: dict[IPAddress, Vip] = {}
+    for vip in sorted(world.vips, key=lambda v: (not v.is_current, v.name not in refused, *v.seniority)):
+        if vip.name in refused or vip.spec is None:
             for ip in vip.accepted_addresses:  # the document before is still carried out
-                claimed.setdefault(ip, vip.name)
+                claimed.setdefault(ip, vip)
+            continue
+        ips = [a.ip for a in vip.spec.addresses]
+        taken = min((ip for ip in ips if ip in claimed), key=lambda ip: claimed[ip].seniority, default=None)
+        if taken is None:
+            claimed.update(dict.fromkeys(ips, vip))
+        else:
+            message = f"{taken} belongs to VirtualIP {claimed[taken].name}"
+            result[vip.name] = Refusal(reason="AddressConflict", message=message)
     return result
 
 
@@ -81,7 +85,7 @@ def _in_force(vip: Vip) -> frozenset[IPAddress]:
     every address that they find on it, and a kubelet without `--node-ip` takes the first.
     """
     reports = (e.report for e in vip.entries.values() if e.report is not None)
-    carried_out = is_current(vip) or any(r.takes_part and r.observed_generation == vip.generation for r in reports)
+    carried_out = vip.is_current or any(r.takes_part and r.observed_generation == vip.generation for r in reports)
     written = tuple(a.ip for a in vip.spec.addresses) if carried_out and vip.spec is not None else ()
     return frozenset((*vip.accepted_addresses, *written))
 

@@ -41,11 +41,15 @@ def problems(spec: VirtualIPSpec, world: World) -> list[str]:
 
 
 def facts(spec: VirtualIPSpec | None, node: str, entry: Entry | None, world: World) -> list[dict[str, Any]]:
-    """The facts of one VirtualIP for one node, in the order of its checks; empty where it asks for none."""
+    """The facts of one VirtualIP for one node, in the order of its checks; empty where it asks for none. Without `spec`
+    the document before is carried out: what it looks at is no longer known, but for cordoning, so the last facts stay.
+    """
     written = list(entry.owned.get("facts") or ()) if entry is not None else []
     known = world.nodes.get(node)
-    if spec is None or known is None:
-        return written  # the document before is still carried out
+    if known is None:
+        return written
+    if spec is None:
+        return [_cordoned(known) if f.get("name") == CORDON_FACT else f for f in written]
     former = {str(f.get("name")): f for f in written}
     found: list[dict[str, Any]] = []
     for track in spec.track:

@@ -68,7 +68,7 @@ def assign(vip: Vip, spec: VirtualIPSpec, nodes: Sequence[Node], *, preference: 
 
 def _beside_given(vip: Vip, spec: VirtualIPSpec, nodes: Sequence[Node], preference: Preference) -> dict[str, int]:
     """As `assign`, with what was given in force."""
-    edited = vip.observed_generation != vip.generation
+    edited = not vip.is_current
     groups = _groups(spec, nodes)
     result: dict[str, int] = {}
     pending: list[tuple[_Group, list[str]]] = []

@@ -194,7 +194,7 @@ def _entry(s: Situation, node: str) -> dict[str, Any]:
         "priority": s.assigned[node],
         "reporting": "True" if s.world.reporting(node) else "Unknown",
     }
-    if seen := facts(s.vip.spec, node, s.vip.entries.get(node), s.world):
+    if seen := facts(s.vip.spec if s.refusal is None else None, node, s.vip.entries.get(node), s.world):
         entry["facts"] = seen
     return entry
 

@@ -15,7 +15,7 @@ from vip_api.model import CORDON_FACT, OnCordon
 
 from vip_operator.plan.changes import ApplyDaemonSet, DeletePod
 from vip_operator.plan.daemonset import TEMPLATE_HASH_ANNOTATION, SpeakerPod, Template
-from vip_operator.plan.virtualip import FAULT, MASTER, Entry, Vip
+from vip_operator.plan.virtualip import FAULT, MASTER, NO_PASSWORD, Entry, Vip
 from vip_operator.plan.world import World
 
 LOOK_AGAIN = timedelta(seconds=10)
@@ -111,6 +111,8 @@ def _not_back(pod: SpeakerPod, world: World) -> str | None:
         entry = vip.entries.get(pod.node)
         if entry is None or entry.priority is None or vip.virtual_router_id is None or _is_released(vip, entry):
             continue
+        if _is_without_password(vip, entry):
+            continue
         if entry.report is None or (not entry.report.takes_part and entry.report.state != FAULT):
             return f"VirtualIP {vip.name} is not served by its new pod {pod.name}" + _said(entry)
         if _served_before(vip) and not _has_master(vip):
@@ -133,6 +135,12 @@ def _is_released(vip: Vip, entry: Entry) -> bool:
     """Whether the node is not to serve this VIP, because it is cordoned."""
     facts = {f.get("name"): f.get("value") for f in entry.owned.get("facts") or ()}
     return vip.spec is not None and vip.spec.on_cordon is OnCordon.RELEASE and bool(facts.get(CORDON_FACT))
+
+
+def _is_without_password(vip: Vip, entry: Entry) -> bool:
+    """Whether no speaker serves this VIP, because its Secret is wrong: an upgrade does not wait for that."""
+    said = entry.report is not None and any(entry.report.clause(code) for code in NO_PASSWORD)
+    return said and not _served_before(vip)
 
 
 def _served_before(vip: Vip) -> bool:

@@ -17,6 +17,9 @@ from vip_operator.plan.content import address, integer, mapping, parse_time, str
 OPERATOR_MANAGER = "kube-vrrp-operator"
 SPEAKER_MANAGER_PREFIX = "kube-vrrp-speaker"
 
+NO_PASSWORD = ("SecretMissing", "PasswordInvalid")
+"""The reason codes of a speaker that has no password, or a former one; the worse first."""
+
 MASTER = "MASTER"
 BACKUP = "BACKUP"
 INIT = "INIT"
@@ -108,6 +111,11 @@ class Vip:
     def accepted(self) -> bool:
         """Whether some generation of this document was accepted."""
         return self.conditions.get("Accepted", {}).get("status") == "True"
+
+    @property
+    def is_current(self) -> bool:
+        """Whether exactly this generation was accepted."""
+        return self.accepted and self.conditions["Accepted"].get("observedGeneration") == self.generation
 
     @classmethod
     def from_object(cls, body: Mapping[str, Any]) -> Vip:

@@ -48,6 +48,7 @@ def decide(
     decides.
     """
     vips = [v for v in world.vips if v.name in accepted]
+    refused = [v for v in world.vips if v.name not in accepted and v.virtual_router_id is not None]
     result: dict[str, Decision] = {}
     holders: dict[str, int] = {}
     by_vrid: defaultdict[int, dict[str, Vip]] = defaultdict(dict)
@@ -58,16 +59,21 @@ def decide(
         holders[vip.name] = vrid
         by_vrid[vrid][vip.name] = vip
 
-    def rival(vip: Vip, vrid: int) -> str | None:
-        others = by_vrid[vrid].values()
-        return min((o.name for o in others if o.name != vip.name and _share_link(vip, o, accepted)), default=None)
+    def rival(vip: Vip, vrid: int, *, in_doubt: bool = True) -> str | None:
+        others = [o for o in by_vrid[vrid].values() if o.name != vip.name]
+        return min((o.name for o in others if _share_link(vip, o, accepted, in_doubt=in_doubt)), default=None)
+
+    for vip in refused:  # the document before is still carried out
+        assert vip.virtual_router_id is not None
+        hold(vip, vip.virtual_router_id)
 
     wants = {v.name: accepted[v.name].virtual_router_id for v in vips}
     in_use = [v for v in vips if v.virtual_router_id is not None]
     in_use.sort(key=lambda v: (wants[v.name] is None, wants[v.name] not in (None, v.virtual_router_id), *v.seniority))
     for vip in in_use:
         assert vip.virtual_router_id is not None
-        other = rival(vip, vip.virtual_router_id)
+        # what runs under it is taken nothing for a mere doubt: nodes may only have moved on
+        other = rival(vip, vip.virtual_router_id, in_doubt=reported(vip) != vip.virtual_router_id)
         if other is None:
             hold(vip, vip.virtual_router_id)
             result[vip.name] = Decision(vrid=vip.virtual_router_id)
@@ -158,12 +164,13 @@ def has_listened(vip: Vip, world: World, nodes: frozenset[str]) -> bool:
     return len(listened) == len(serving) or world.now - vip.created_at >= LISTENING_LIMIT
 
 
-def _share_link(a: Vip, b: Vip, specs: Mapping[str, VirtualIPSpec]) -> bool:
-    """Whether two virtual routers may meet. In doubt they do; other families never (RFC 9568 section
-    5.2.3).
+def _share_link(a: Vip, b: Vip, specs: Mapping[str, VirtualIPSpec], *, in_doubt: bool) -> bool:
+    """Whether two virtual routers may meet: `in_doubt` where nobody knows; other families never (RFC 9568 section
+    5.2.3). Of one without a document in `specs` the document before counts.
     """
-    one, two = specs[a.name], specs[b.name]
-    if one.addresses[0].ip.version != two.addresses[0].ip.version:
+    one, two = specs.get(a.name), specs.get(b.name)
+    versions = _version(a, one), _version(b, two)
+    if None not in versions and versions[0] != versions[1]:
         return False
     pairs = [
         (a.entries[n].report, b.entries[n].report)
@@ -173,5 +180,15 @@ def _share_link(a: Vip, b: Vip, specs: Mapping[str, VirtualIPSpec]) -> bool:
     known = [(x.interface, y.interface) for x, y in pairs if x and y and x.interface and y.interface]
     if known:
         return any(x == y for x, y in known)
+    if one is None or two is None:
+        return in_doubt
     literal = not any(c in name for name in (*one.interfaces, *two.interfaces) for c in "*?[")
-    return not (literal and one.interfaces and two.interfaces and not set(one.interfaces) & set(two.interfaces))
+    if literal and one.interfaces and two.interfaces and not set(one.interfaces) & set(two.interfaces):
+        return False
+    return in_doubt
+
+
+def _version(vip: Vip, spec: VirtualIPSpec | None) -> int | None:
+    """The IP version of its virtual router, that of the first address; None where that is not known."""
+    addresses = vip.accepted_addresses if spec is None else [address.ip for address in spec.addresses]
+    return next((ip.version for ip in addresses), None)

@@ -9,10 +9,10 @@ from vip_api.weights import too_small
 
 from vip_operator.plan.abilities import missing
 from vip_operator.plan.acceptance import of_a_node
-from vip_operator.plan.conditions.situation import NO_PASSWORD, Condition, Situation
+from vip_operator.plan.conditions.situation import Condition, Situation
 from vip_operator.plan.conditions.words import few, names
 from vip_operator.plan.facts import problems
-from vip_operator.plan.virtualip import FAULT
+from vip_operator.plan.virtualip import FAULT, NO_PASSWORD
 
 DUPLICATE_ADDRESS = "DuplicateAddress"
 """The reason code of a speaker that is MASTER while another station claims an address."""
@@ -41,7 +41,7 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
         yield "RolloutStalled", s.stalled
     if s.assigned and s.world.daemon_set is not None and s.world.daemon_set.refusal is not None:
         yield "SpeakerPodsForbidden", s.world.daemon_set.refusal
-    if s.vrid.conflict_with is not None and s.vrid.vrid is not None:
+    if s.vrid.conflict_with is not None and (s.vrid.vrid is not None or s.masters):
         yield "VRIDConflict", s.conflict
     if s.refusal is not None and s.assigned:
         yield s.refusal.reason, f"the document before is still carried out: {s.refusal.message}"

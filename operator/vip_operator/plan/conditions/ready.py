@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vip_operator.plan.conditions.situation import NO_PASSWORD, Condition, Situation
+from vip_operator.plan.conditions.situation import Condition, Situation
 from vip_operator.plan.conditions.words import in_a_line
 from vip_operator.plan.participation import lacks_link
-from vip_operator.plan.virtualip import FAULT
+from vip_operator.plan.virtualip import FAULT, NO_PASSWORD
 
 
 def judge(s: Situation) -> Condition:

@@ -16,9 +16,6 @@ from vip_operator.plan.virtualip import MASTER, Entry, Report, Vip
 from vip_operator.plan.vrids import Decision
 from vip_operator.plan.world import World
 
-NO_PASSWORD = ("SecretMissing", "PasswordInvalid")
-"""The reason codes of a speaker that has no password, or a former one; the worse first."""
-
 
 @dataclass(frozen=True, kw_only=True)  # without slots: what is asked for again and again is kept
 class Situation:
