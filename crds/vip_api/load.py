@@ -161,6 +161,8 @@ class _Loader(Composer, CParser, SafeConstructor, Resolver):
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
             raise _UnreadableError("aliases (*name) are not supported: write the value out", line=line)
+        if getattr(event, "tag", None) is not None:
+            raise _UnreadableError(f"tags ({event.tag}) are not supported: write the value out", line=line)
         if self._depth >= MAX_DEPTH:
             raise _UnreadableError("nested too deeply", line=line)
         self._depth += 1
