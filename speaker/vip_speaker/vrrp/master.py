@@ -180,14 +180,17 @@ def _reply(config: Config, state: MasterState, event: Heard, now_ns: int) -> Ste
     bucket = take_token(state.bucket, now_ns)
     if bucket is None:
         return state, (Noted(note=Note.REPLY_SUPPRESSED, source=event.advertisement.source),)
-    identity = _identity_of(config, state, event)
-    interval_ns = None if event.former else _interval_said_ns(config, state.squeeze, now_ns)
+    identity, interval_ns = _identity_of(config, state, event)
+    if identity == config.identity:
+        interval_ns = _interval_said_ns(config, state.squeeze, now_ns)
     return replace(state, bucket=bucket), (advertise(config, identity=identity, interval_ns=interval_ns),)
 
 
-def _identity_of(config: Config, state: MasterState, event: Heard) -> Identity:
-    """The identity under which the sender of `event` hears us."""
-    return state.former.identity if event.former and state.former is not None else config.identity
+def _identity_of(config: Config, state: MasterState, event: Heard) -> tuple[Identity, int]:
+    """The identity under which the sender of `event` hears us, and the interval that it knows."""
+    if event.former and state.former is not None:
+        return state.former.identity, state.former.interval_ns
+    return config.identity, config.advertisement_interval_ns
 
 
 def _lose(config: Config, state: MasterState, event: Heard, now_ns: int) -> Step:
@@ -197,10 +200,10 @@ def _lose(config: Config, state: MasterState, event: Heard, now_ns: int) -> Step
     """
     advertisement = event.advertisement
     backup = lose_to(config, event, now_ns, former=state.former)
-    identity = _identity_of(config, state, event)
+    identity, interval_ns = _identity_of(config, state, event)
     return backup, (
         Silence(),
-        advertise(config, identity=identity, priority=LOWEST_PRIORITY),
+        advertise(config, identity=identity, priority=LOWEST_PRIORITY, interval_ns=interval_ns),
         Transition(
             before=Role.MASTER,
             after=Role.BACKUP,

@@ -222,19 +222,19 @@ def test_two_owners_settle_by_address():
 def test_a_master_of_the_former_identity_is_answered_under_it():
     router = master()
     former = router.config.identity
-    router.become(identity=OTHER_V3)
+    router.become(identity=OTHER_V3, advertisement_interval_ns=100 * MS)
     router.hear(50, former=True)
-    assert [sent.identity for sent in router.sent] == [former]
+    assert [(sent.identity, sent.interval_ns) for sent in router.sent] == [(former, SECOND)]
     router.hear(50)
-    assert [sent.identity for sent in router.sent] == [OTHER_V3]
+    assert [(sent.identity, sent.interval_ns) for sent in router.sent] == [(OTHER_V3, 100 * MS)]
 
 
 def test_a_better_master_of_the_former_identity_wins():
     router = master()
     former = router.config.identity
-    router.become(identity=OTHER_V3)
-    router.after(SECOND).hear(200, former=True)
-    assert [(sent.identity, sent.priority) for sent in router.sent] == [(former, 1)]
+    router.become(identity=OTHER_V3, advertisement_interval_ns=100 * MS)
+    router.after(100 * MS).hear(200, former=True)
+    assert [(sent.identity, sent.priority, sent.interval_ns) for sent in router.sent] == [(former, 1, SECOND)]
     assert router.backup.former is not None
     assert router.backup.former.forget_at_ns == router.now_ns + 600 * SECOND
 
