@@ -115,8 +115,10 @@ class Cleanup:
     def _schedule_renewal(self) -> None:
         if not self._lifetimes:
             self._loop.others.set(self._renew, None)
-        elif self._renew.at_ns is None:
-            self._loop.others.set(self._renew, self._loop.now_ns() + min(self._lifetimes) * SECOND // 3)
+            return
+        at_ns = self._loop.now_ns() + min(self._lifetimes) * SECOND // 3
+        if self._renew.at_ns is None or at_ns < self._renew.at_ns:  # a new one may last less long than all others
+            self._loop.others.set(self._renew, at_ns)
 
     def _renew_now(self, _now_ns: int) -> None:
         """Renew everything at a third of the shortest lifetime. What ran out meanwhile the kernel tells by an event."""

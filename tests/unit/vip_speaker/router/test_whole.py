@@ -141,6 +141,35 @@ def test_an_ipv6_address_whose_prefix_changes_because_another_is_put_back_is_hel
     assert {str(one) for one in story.host.daemon.instances["web"].holding.assigned} == story.on(virtual)
 
 
+def test_a_faster_vip_is_renewed_in_time_beside_a_slow_one(story: Story) -> None:
+    """Its addresses last less long than those that were there before."""
+    story.write("slow", "10.0.0.100", virtualRouterID=1, advertisementInterval="10s")
+    story.host.run_for(45 * SECOND)
+    story.write("fast", "10.0.0.101", virtualRouterID=2, advertisementInterval="1s")
+    story.host.run_for(5 * SECOND)
+    for _ in range(200):
+        story.host.run_for(100 * MS)
+        assert story.on(story.eth0) == {"10.0.0.100/32", "10.0.0.101/32"}
+
+
+def test_as_many_ipv6_addresses_as_a_document_may_have(story: Story) -> None:
+    """None of them link-local: one is derived for the advertisements."""
+    story.write("web", *(f"2001:db8::{number:x}" for number in range(1, 65)), virtualRouterID=2)
+    story.host.run_for(SECOND)
+    assert story.role("web") is Role.MASTER
+    assert len(story.on(story.eth0)) == 65
+    story.stop()
+
+
+def test_tags_in_a_document_end_nobody(story: Story) -> None:
+    story.write("web", "10.0.0.100", virtualRouterID=1)
+    story.host.run_for(SECOND)
+    story.host.write("other", "kind: VirtualIP\nspec: {virtualRouterID: !!int two}\n")
+    story.host.run_for(SECOND)
+    assert story.role("web") is Role.MASTER
+    assert "other" not in story.host.daemon.instances
+
+
 def test_a_silence_that_could_not_be_ended_ends_with_the_next_mastership(story: Story) -> None:
     """Whoever is MASTER and answers no ARP serves nobody."""
     story.write("web", "10.0.0.100", virtualRouterID=1)
