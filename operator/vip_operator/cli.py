@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kubernetes import client, config
@@ -82,10 +83,10 @@ def _run(options: argparse.Namespace, api: Api, configuration: client.Configurat
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if options.metrics_port:
-        start_http_server(options.metrics_port)
+        start_http_server(options.metrics_port, addr=health.ANY_ADDRESS)
     if options.health_port:
         health.serve(options.health_port, loop)
-    if not _wait_for_resource(api, stop):
+    if not _wait_for_resource(api, stop, alive=loop.beat):
         return 0
     ended = threading.Event()
 
@@ -116,10 +117,13 @@ def _run(options: argparse.Namespace, api: Api, configuration: client.Configurat
     return 0 if asked else 1
 
 
-def _wait_for_resource(api: Api, stop: threading.Event) -> bool:
-    """Until the CRD is served; without it kopf would watch nothing and say nothing."""
+def _wait_for_resource(api: Api, stop: threading.Event, *, alive: Callable[[], None] = lambda: None) -> bool:
+    """Until the CRD is served; without it kopf would watch nothing and say nothing. Meanwhile it says that it is
+    `alive`.
+    """
     told = False
     while not stop.is_set():
+        alive()
         try:
             if api.resource_is_served():
                 return True

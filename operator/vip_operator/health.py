@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +10,19 @@ from typing import Protocol
 
 STUCK_AFTER_S = 180.0
 """The loop turns at least once a minute; a call to the API takes at most 35 s."""
+
+
+ANY_ADDRESS = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 probes come to the pod's address
+"""Every address of both families: a pod of an IPv6 cluster is probed at its IPv6 address."""
+
+
+class _Server(ThreadingHTTPServer):
+    address_family = socket.AF_INET6 if ANY_ADDRESS == "::" else socket.AF_INET
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
 
 class Beating(Protocol):
@@ -30,6 +44,6 @@ def serve(port: int, loop: Beating) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base class's name
             """Probes are not worth a line."""
 
-    server = ThreadingHTTPServer(("", port), Handler)
+    server = _Server((ANY_ADDRESS, port), Handler)
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server

@@ -67,6 +67,10 @@ class Loop:
         self._listed_at = self._relist_at = self._checked_at = float("-inf")
         self.beat_at = time.monotonic()
 
+    def beat(self) -> None:
+        """Still alive. From any thread."""
+        self.beat_at = time.monotonic()
+
     def poke(self) -> None:
         """Something changed. From any thread."""
         with self._changed:
@@ -124,7 +128,7 @@ class Loop:
         stopped.
         """
         with self._changed:
-            self.beat_at = time.monotonic()
+            self.beat()
             deadline = time.monotonic() + max(0.0, min(seconds, 60.0))
             while not self._dirty and not self._stopped and (left := self._until(deadline)) > 0:
                 self._changed.wait(left)
@@ -154,6 +158,7 @@ class Loop:
             _compare(VIPS, version=self._api.version(), seen=seen)
 
     def _list(self, kind: str) -> None:
+        self.beat()
         seen = self._store.newest(kind)
         bodies, version = self._api.list(kind, config_map=self._config_map)
         _compare(kind, version=version, seen=seen)

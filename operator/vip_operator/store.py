@@ -39,6 +39,9 @@ KINDS = (VIPS, NODES, PODS, DAEMON_SETS, CONFIG_MAPS)
 
 TEMPLATE_KEY = "daemonset.yaml"
 
+KEPT_REMOVALS = 1000
+"""More than go while one list is on its way."""
+
 Object = Mapping[str, Any]
 
 
@@ -67,6 +70,7 @@ class Store:
         self._lock = threading.Lock()
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in KINDS}
         self._newest = dict.fromkeys(KINDS, 0)
+        self._removed: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}  # by uid: the version of the deletion
         self._vips: dict[str, tuple[str, Vip]] = {}
         self._templates: dict[str, Template] = {}
 
@@ -82,6 +86,7 @@ class Store:
         with self._lock:
             self._objects = {kind: {} for kind in KINDS}
             self._newest = dict.fromkeys(KINDS, 0)
+            self._removed = {kind: {} for kind in KINDS}
             self._vips = {}
 
     def put(self, kind: str, body: Object) -> bool:
@@ -90,6 +95,8 @@ class Store:
         with self._lock:
             known = self._objects[kind].get(name)
             if known is not None and _same_object(known, body) and _version(body) <= _version(known):
+                return False
+            if self._is_removed(kind, body, _version(body)):
                 return False
             self._objects[kind][name] = body
             self._newest[kind] = max(self._newest[kind], _version(body))
@@ -106,11 +113,19 @@ class Store:
         """Forget an object, unless the one of that name is another by now."""
         name = body["metadata"]["name"]
         with self._lock:
+            removed = self._removed[kind]
+            removed[body["metadata"]["uid"]] = _version(body)
+            if len(removed) > KEPT_REMOVALS:
+                del removed[next(iter(removed))]
             known = self._objects[kind].get(name)
             if known is None or not _same_object(known, body):
                 return False
             del self._objects[kind][name]
             return True
+
+    def _is_removed(self, kind: str, body: Object, version: int) -> bool:
+        """Whether what was true at `version`, a list or the answer to a write, was overtaken by a deletion."""
+        return version <= self._removed[kind].get(body["metadata"]["uid"], -1)
 
     def replace(self, kind: str, bodies: Iterable[Object], *, version: int) -> bool:
         """Take in a full list made at resource `version`: what is not in it and not newer is gone."""
@@ -129,6 +144,8 @@ class Store:
         """One object of a list: it is right unless something newer than the list is here, also where its own version is
         lower than what was known (a backup was restored).
         """
+        if self._is_removed(kind, body, version):
+            return False
         known = self._objects[kind].get(body["metadata"]["name"])
         if known is not None and _same_object(known, body):
             newer_here = _version(known) > max(_version(body), version)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from vip_operator.plan.content import mapping, parse_time, string
+from vip_operator.plan.content import integer, mapping, parse_time, string
 
 RELEASE_ANNOTATION = "kube-vrrp.io/release"
 TEMPLATE_HASH_ANNOTATION = "kube-vrrp.io/template-hash"
@@ -44,24 +44,28 @@ class Template:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonSet:
     """The speaker DaemonSet as the API has it. `refusal` is why its pods are refused (pod security), if they
-    are.
+    are. `wanted` nodes are to have a pod, `misplaced` have one and are not: where Kubernetes says so.
     """
 
     name: str
     owner_uid: str | None
     template_hash: str | None
     refusal: str | None = None
+    wanted: int | None = None
+    misplaced: int = 0
 
     @classmethod
     def from_object(cls, body: Mapping[str, Any], *, refusal: str | None = None) -> DaemonSet:
         """From the API's DaemonSet."""
-        metadata = body["metadata"]
+        metadata, status = body["metadata"], mapping(body.get("status"))
         owners = metadata.get("ownerReferences") or ()
         return cls(
             name=metadata["name"],
             owner_uid=next((o.get("uid") for o in owners if o.get("kind") == "ConfigMap"), None),
             template_hash=mapping(metadata.get("annotations")).get(TEMPLATE_HASH_ANNOTATION),
             refusal=refusal,
+            wanted=integer(status.get("desiredNumberScheduled")),
+            misplaced=integer(status.get("numberMisscheduled")) or 0,
         )
 
 

@@ -87,8 +87,13 @@ def rollout(world: World) -> Rollout:
 
 
 def _bare_nodes(world: World) -> list[str]:
-    """Nodes that take part somewhere but have no speaker pod at the moment."""
+    """Nodes that take part somewhere but have no speaker pod at the moment, and are to have one: a taint that came
+    after the old pod keeps a new one away.
+    """
     with_pod = {p.node for p in world.pods}
+    known = world.daemon_set
+    if known is not None and known.wanted is not None and len(with_pod) - known.misplaced >= known.wanted:
+        return []
     return sorted(
         n
         for n in {n for v in world.vips for n, e in v.entries.items() if e.priority is not None} - with_pod

@@ -23,7 +23,7 @@ GROUP_MAC_V6 = "33:33:00:00:00:12"
 TTL = 255  # "MUST be set to 255", RFC 9568 sections 5.1.1.3 and 5.1.2.3
 INTERNETWORK_CONTROL = 0xC0  # the traffic class that keepalived and FRR use
 PASSWORD_BYTES = 8
-MAX_ADDRESSES = 65
+MAX_ADDRESSES = 65  # of a document, and a link-local one that is derived
 AUTH_NONE = 0
 AUTH_PASSWORD = 1
 
@@ -81,9 +81,7 @@ def _packet(content: Content, destination: IPAddress) -> Any:
     """
     version, source, password = content.version, content.source, content.password
     advertised = [address for address in content.addresses if address.version == source.version]
-    assert 1 <= len(advertised) <= MAX_ADDRESSES, (
-        "1 to 64 addresses of the source's family, and a derived link-local one"
-    )
+    assert 1 <= len(advertised) <= MAX_ADDRESSES, "1 to 65 addresses of the source's family"
     assert 1 <= content.vrid <= 255 and 0 <= content.priority <= 255
     message: Any
     if version == 2:

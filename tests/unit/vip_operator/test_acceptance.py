@@ -168,3 +168,43 @@ def test_a_status_that_was_lost_refuses_nothing_that_nodes_carry_out():
     made.set_addresses(master, "192.168.137.200")
     made.settle()
     assert made.condition("Accepted") == ("True", "Accepted")
+
+
+def test_what_a_refused_one_still_holds_is_not_given_to_an_older_one_either():
+    made = cluster()
+    for vrid, (name, address) in enumerate({"old": "201", "other": "202", "young": "203"}.items(), start=1):
+        made.add_vip(name, addresses=[f"192.168.137.{address}"], virtualRouterID=vrid)
+        made.up(name)
+        made.advance(1)
+    made.edit("young", addresses=["192.168.137.202"])
+    made.settle()
+    made.edit("old", addresses=["192.168.137.203"])
+    made.settle()
+    assert made.condition("Accepted", "young") == ("False", "AddressConflict")
+    assert made.condition("Accepted", "old") == ("False", "AddressConflict")
+    assert made.status("old")["acceptedAddresses"] == ["192.168.137.201"]
+    made.edit("young", addresses=["192.168.137.204"])
+    made.settle()
+    assert made.condition("Accepted", "young") == ("True", "Accepted")
+    assert made.condition("Accepted", "old") == ("True", "Accepted")
+
+
+def test_two_may_swap_their_addresses_at_once():
+    made = cluster()
+    made.add_vip("one", addresses=["192.168.137.201"], virtualRouterID=1)
+    made.add_vip("two", addresses=["192.168.137.202"], virtualRouterID=2)
+    made.settle()
+    made.edit("one", addresses=["192.168.137.202"])
+    made.edit("two", addresses=["192.168.137.201"])
+    made.settle()
+    assert made.condition("Accepted", "one") == made.condition("Accepted", "two") == ("True", "Accepted")
+
+
+def test_who_is_named_as_the_owner_of_an_address_stays_the_same():
+    """The plan after it has no change, though the youngest is current by then."""
+    made = cluster()
+    for name, addresses in {"a": ("53",), "b": ("50", "53"), "c": ("50",)}.items():
+        made.add_vip(name, addresses=[f"192.168.137.{last}" for last in addresses])
+        made.advance(1)
+    made.settle()
+    assert made.message("Accepted", "b") == "192.168.137.53 belongs to VirtualIP a"

@@ -205,6 +205,21 @@ def test_raising_the_priority_keeps_the_order():
     assert cluster.priorities() == {n: p + 100 for n, p in before.items()}
 
 
+def test_a_priority_that_is_accepted_late_is_carried_out():
+    """Its generation was refused at first, because of another VirtualIP that is gone now."""
+    cluster = FakeCluster(*names(3))
+    cluster.add_vip(addresses=["192.168.137.1"], priority=100)
+    cluster.add_vip("other", addresses=["192.168.137.2"])
+    cluster.up()
+    before = cluster.priorities()
+    cluster.edit("web", addresses=["192.168.137.1", "192.168.137.2"], priority=200)
+    cluster.settle()
+    assert cluster.priorities() == before
+    del cluster.vips["other"]
+    cluster.settle()
+    assert cluster.priorities() == {n: p + 100 for n, p in before.items()}
+
+
 def test_an_edit_of_something_else_moves_nothing():
     cluster = FakeCluster(*names(3))
     cluster.add_vip()

@@ -7,6 +7,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 PLAN = ROOT / "operator" / "vip_operator" / "plan"
 CONDITIONS = {"Accepted", "Ready", "Degraded", "SplitBrain"}
+# Where reasons are: the conditions themselves, and what they take over from others
+OTHERS = ("acceptance", "participation", "virtualip")
+MODULES = [*(PLAN / "conditions").glob("*.py"), *(PLAN / f"{name}.py" for name in OTHERS)]
 # Events of their own, without a condition
 EVENTS_ONLY = {"MasterChanged"}
 
@@ -14,10 +17,7 @@ EVENTS_ONLY = {"MasterChanged"}
 def constants() -> set[str]:
     """Every literal of the plan that looks like a reason: CamelCase of at least two humps, or a known single word."""
     found: set[str] = set()
-    for path in (
-        *(PLAN / "conditions").glob("*.py"),
-        *(PLAN / f"{name}.py" for name in ("acceptance", "participation", "virtualip")),
-    ):
+    for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found |= {node.value} if re.fullmatch(r"(?=.*[a-z])[A-Z][A-Za-z]*[A-Z][A-Za-z]*", node.value) else set()

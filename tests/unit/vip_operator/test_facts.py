@@ -136,6 +136,21 @@ def test_a_document_that_does_not_parse_keeps_the_facts_of_the_one_before():
     assert facts(cluster, "node1") == before
 
 
+def test_a_refused_edit_keeps_the_facts_of_the_document_before_and_cordoning_goes_on():
+    cluster = cluster_with(track=[PODS], onCordon="Release")
+    cluster.add_vip("other", addresses=["192.168.137.250"])
+    cluster.ready_pods = {QUERY: {"node1": 1}}
+    cluster.settle()
+    before = facts(cluster, "node2")
+    assert not before["web"]["value"]
+    cluster.edit("web", addresses=["192.168.137.250"], track=[], onCordon="Keep")
+    cluster.nodes["node2"]["spec"] = {"unschedulable": True}
+    cluster.settle()
+    assert cluster.condition("Accepted") == ("False", "AddressConflict")
+    assert facts(cluster, "node2")["web"] == before["web"]
+    assert facts(cluster, "node2")[CORDON_FACT]["value"]
+
+
 def test_a_fact_ends_with_its_check():
     cluster = cluster_with(track=[{"name": "disk", "node": {"condition": "Ready"}}])
     cluster.settle()

@@ -267,3 +267,54 @@ def test_a_cordoned_node_that_released_the_vip_does_not_hold_up_a_rollout(policy
     before = len(cluster.deleted_pods)
     cluster.step()
     assert (len(cluster.deleted_pods) > before) == goes_on
+
+
+def without_secret(cluster: FakeCluster) -> None:
+    cluster.add_vip(
+        "secret", version=2, virtualRouterID=9,
+        authentication={"type": "PASS", "passwordSecretRef": {"name": "none", "key": "password"}},
+    )  # fmt: skip
+    cluster.settle()
+    for node in cluster.priorities("secret"):
+        cluster.report("secret", node, "INIT", reason="SecretMissing: kube-vrrp's namespace has no Secret none")
+    cluster.settle()
+
+
+def test_a_vip_whose_secret_never_was_does_not_hold_up_a_rollout():
+    cluster = served()
+    without_secret(cluster)
+    new_template(cluster)
+    cluster.step()
+    cluster.step()
+    (first,) = cluster.deleted_pods
+    cluster.add_pod(first)
+    cluster.step()
+    assert len(cluster.deleted_pods) == 2
+
+
+def test_a_vip_that_lost_its_secret_to_the_new_speaker_does():
+    cluster = served()
+    new_template(cluster)
+    cluster.step()
+    cluster.step()
+    (first,) = cluster.deleted_pods
+    cluster.add_pod(first)
+    cluster.report("web", first, "INIT", reason="SecretMissing: the speaker may not read the Secret vrrp")
+    cluster.step()
+    assert cluster.deleted_pods == [first]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "misplaced", "goes_on"), [(3, 0, False), (2, 0, True), (2, 1, False), (None, 0, False)]
+)
+def test_a_node_that_is_to_have_no_new_pod_is_not_waited_for(wanted, misplaced, goes_on):
+    """A taint came after the old pod; `misplaced` ones still run on such nodes, and are replaced in their turn."""
+    cluster = served()
+    new_template(cluster)
+    cluster.step()
+    cluster.step()
+    assert len(cluster.deleted_pods) == 1
+    assert cluster.daemon_set is not None
+    cluster.daemon_set = replace(cluster.daemon_set, wanted=wanted, misplaced=misplaced)
+    cluster.step()
+    assert (len(cluster.deleted_pods) == 2) is goes_on

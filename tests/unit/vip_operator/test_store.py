@@ -40,6 +40,27 @@ def test_a_list_is_right_also_where_a_restored_backup_gave_an_object_a_lower_ver
     assert store.newest(NODES) == 12
 
 
+def test_a_deletion_is_not_undone_by_what_was_on_its_way():
+    """A list, or the answer to a write, that the API server made before; another object of the name is another one."""
+    store = Store(config_map="cm")
+    store.put(VIPS, thing(version=5))
+    assert store.remove(VIPS, thing(version=8))
+    assert not store.replace(VIPS, [thing(version=5)], version=7)
+    store.put_answer(VIPS, thing(version=6), before=thing(version=5))
+    assert store.get(VIPS, "a") is None
+    assert store.put(VIPS, thing(version=9, uid="another"))
+    store.forget()
+    assert store.put(VIPS, thing(version=6)), "the store of the API server may have been set back"
+
+
+def test_a_deletion_that_a_backup_undid():
+    store = Store(config_map="cm")
+    store.put(VIPS, thing(version=5))
+    store.remove(VIPS, thing(version=8))
+    assert store.replace(VIPS, [thing(version=5)], version=20)
+    assert store.get(VIPS, "a") is not None
+
+
 def test_what_is_forgotten_has_no_say_about_versions():
     store = Store(config_map="cm")
     body = {"apiVersion": "kube-vrrp.io/v1alpha1", "kind": "VirtualIP"}

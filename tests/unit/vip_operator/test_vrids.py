@@ -1,5 +1,6 @@
 """Which VRID a VirtualIP gets, when, and who yields in a conflict."""
 
+import pytest
 from vip_operator.plan import plan
 from vip_operator.plan.changes import ApplyStatus
 from vip_operator.plan.vrids import LISTENING_LIMIT, search_start
@@ -284,3 +285,69 @@ def test_a_restored_vip_waits_for_all_speakers_that_can_report():
     cluster.advance(15)
     cluster.settle()
     assert cluster.vrid() == 99
+
+
+def on_nodes(which: str) -> dict[str, object]:
+    return {"nodeSelector": {"matchLabels": {"on": which}}}
+
+
+def on_two_pairs() -> FakeCluster:
+    cluster = FakeCluster()
+    for node, pair in {"node1": "a", "node2": "a", "node3": "b", "node4": "b"}.items():
+        cluster.add_node(node, on=pair)
+    return cluster
+
+
+@pytest.mark.parametrize("bad", [["192.168.137.21"], ["nonsense"]])
+def test_a_refused_edit_leaves_nobody_else_the_vrid_that_is_still_in_use(bad: list[str]):
+    cluster = on_two_pairs()
+    cluster.set_addresses("node1", "192.168.137.21")
+    cluster.add_vip("web", virtualRouterID=50, **on_nodes("a"))
+    cluster.up("web")
+    cluster.edit("web", addresses=bad)
+    cluster.settle()
+    cluster.advance(1)
+    cluster.add_vip("db", virtualRouterID=50, **on_nodes("b"))
+    cluster.settle()
+    assert cluster.condition("Ready", "db") == ("False", "VRIDConflict")
+    assert (cluster.vrid("web"), cluster.vrid("db")) == (50, None)
+
+
+def test_a_vrid_in_use_is_not_taken_away_because_nobody_knows_any_more_that_the_links_are_two():
+    """The nodes that showed it no longer take part in both."""
+    cluster = on_two_pairs()
+    cluster.add_vip("web", virtualRouterID=51, **on_nodes("a"))
+    cluster.up("web")
+    cluster.advance(1)
+    cluster.add_vip("db", virtualRouterID=51, **on_nodes("a"))
+    cluster.settle()
+    for node in ("node1", "node2"):
+        cluster.report("db", node, "INIT", interface="eth1")
+    cluster.settle()
+    cluster.elect("db", interface="eth1")
+    cluster.settle()
+    cluster.edit("web", **on_nodes("b"))
+    cluster.step()
+    for node in ("node1", "node2"):
+        cluster.report("web", node, "INIT")
+    cluster.settle()
+    assert (cluster.vrid("web"), cluster.vrid("db")) == (51, 51)
+
+
+def test_a_served_vip_that_loses_its_vrid_to_another_says_so():
+    """Both were given it on two links, and now are on one."""
+    cluster = cluster_with("web", virtualRouterID=51)
+    cluster.elect("web")
+    cluster.settle()
+    cluster.add_vip("db", virtualRouterID=51)
+    cluster.settle()
+    for node in ("node1", "node2"):
+        cluster.report("db", node, "INIT", interface="eth1")
+    cluster.settle()
+    cluster.elect("db", interface="eth1")
+    cluster.settle()
+    assert cluster.vrid("db") == 51
+    cluster.elect("db", interface="eth0")
+    cluster.settle()
+    assert cluster.vrid("db") is None
+    assert cluster.condition("Degraded", "db") == ("True", "VRIDConflict")
