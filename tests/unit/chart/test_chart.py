@@ -129,6 +129,7 @@ def test_it_lints_and_renders(name):
         {"vips": [{"name": "a" * 64, "spec": {"addresses": ["::1"]}}]},
         {"speaker": {"progressDeadlineSeconds": "2m"}}, {"speaker": {"progressDeadlineSeconds": 9}},
         {"vips": {"web": {}}}, {"operator": {"logLevel": "loud"}}, {"prometheus": {"metricsPort": "7472"}},
+        {"prometheus": {"metricsPort": 8080}},
         {"prometheus": {"podMonitor": {"enable": True}}}, {"crds": True}, {"rbac": {"create": "yes"}},
         {"speaker": {"updateStrategy": {"type": "RollingUpdate"}}},
         {"speaker": {"hostPID": "yes"}}, {"speaker": {"hostFiles": ["run/web"]}}, {"speaker": {"hostFiles": ["/"]}},
@@ -484,6 +485,20 @@ def test_vips_come_by_a_job_that_never_deletes_them():
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
     assert not [o for o in objects if o["kind"] == "VirtualIP"]
+
+
+def test_operator_and_speaker_have_accounts_of_their_own():
+    """The policy for speakers would forbid the operator everything."""
+    nobody = {"serviceAccount": {"create": False}}
+    said = run("template", "rel", str(CHART), values={"operator": nobody, "speaker": nobody}, ok=False)
+    assert "need service accounts of their own" in said
+
+
+def test_names_that_look_like_numbers_stay_text():
+    objects = render(vips=[{"name": "137", "spec": {"addresses": ["10.0.0.1"]}}], speaker={"priorityClassName": "123"})
+    (text,) = [o["data"]["vips.yaml"] for o in objects if "vips.yaml" in (o.get("data") or {})]
+    assert next(d for d in yaml.safe_load_all(text) if d)["metadata"]["name"] == "137"
+    assert daemon_set(objects)["spec"]["template"]["spec"]["priorityClassName"] == "123"
 
 
 def test_images_have_the_charts_version_unless_told():

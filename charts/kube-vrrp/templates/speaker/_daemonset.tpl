@@ -37,10 +37,10 @@ spec:
       imagePullSecrets: {{- toYaml . | nindent 8 }}
       {{- end }}
       {{- with .priorityClassName }}
-      priorityClassName: {{ . }}
+      priorityClassName: {{ . | quote }}
       {{- end }}
       {{- with .runtimeClassName }}
-      runtimeClassName: {{ . }}
+      runtimeClassName: {{ . | quote }}
       {{- end }}
       terminationGracePeriodSeconds: {{ .terminationGracePeriodSeconds }}
       securityContext: {{- toYaml .securityContext | nindent 8 }}
