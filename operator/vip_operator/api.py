@@ -77,8 +77,10 @@ class Api:
 
     def version(self) -> int:
         """The present resource version of VirtualIPs, at the least cost."""
-        version = self.request("GET", RESOURCE, query={"limit": "1"})["metadata"].get("resourceVersion", "0")
-        return int(version) if version.isdigit() else 0
+        answer = self.request("GET", RESOURCE, query={"limit": "1"})
+        with _named():
+            version = answer["metadata"].get("resourceVersion", "0")
+            return int(version) if version.isdigit() else 0
 
     def apply_status(self, name: str, uid: str, status: Mapping[str, Any]) -> dict[str, Any]:
         """Server-side apply of a VirtualIP's status; a conflict (409) if the object is another one by now."""
@@ -131,7 +133,9 @@ class Api:
 
     def cluster_uid(self) -> str:
         """The uid of kube-system, which stands for the cluster."""
-        return str(self.request("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"])
+        answer = self.request("GET", "/api/v1/namespaces/kube-system")
+        with _named():
+            return str(answer["metadata"]["uid"])
 
     def api_server(self) -> frozenset[IPAddress]:
         """The addresses that the API server gives as its own, where the Service `kubernetes` leads to."""
@@ -144,13 +148,14 @@ class Api:
         """The lease that a node's kubelet renews."""
         return self.request("GET", f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}")
 
-    def refused_pods(self) -> str | None:
-        """Why the latest Event says that DaemonSet pods could not be created, without the name of the one that it is
-        about; None if there is none.
+    def refused_pods(self, daemon_set: str) -> str | None:
+        """Why the latest Event says that pods of the DaemonSet could not be created, without the name of the one that
+        it is about; None if there is none.
         """
-        query = {"fieldSelector": "involvedObject.kind=DaemonSet,reason=FailedCreate"}
-        items = self.request("GET", f"/api/v1/namespaces/{self.namespace}/events", query=query)["items"]
-        latest = max(items, key=lambda e: e.get("lastTimestamp") or "", default=None)
+        query = {"fieldSelector": f"involvedObject.kind=DaemonSet,involvedObject.name={daemon_set},reason=FailedCreate"}
+        answer = self.request("GET", f"/api/v1/namespaces/{self.namespace}/events", query=query)
+        with _named():
+            latest = max(answer["items"], key=lambda e: e.get("lastTimestamp") or "", default=None)
         message = str(latest.get("message", "")) if latest else ""
         _, forbidden, why = message.partition(" is forbidden: ")
         return f"the speaker's pods are forbidden: {why}" if forbidden else None
@@ -158,7 +163,8 @@ class Api:
     def list_pods(self, namespace: str, selector: str) -> tuple[Sequence[dict[str, Any]], str]:
         """The selected pods of a namespace, and the version of the list."""
         answer = self.request("GET", f"/api/v1/namespaces/{namespace}/pods", query={"labelSelector": selector})
-        return answer["items"], str(answer["metadata"]["resourceVersion"])
+        with _named():
+            return answer["items"], str(answer["metadata"]["resourceVersion"])
 
     def watch_pods(self, namespace: str, selector: str, version: str) -> Iterator[dict[str, Any]]:
         """What becomes of them after `version`, until the server ends the watch."""

@@ -169,7 +169,7 @@ class Loop:
         self._look_up_refusal()
         planned = self._plan(cluster_uid)
         waits = [planned.recheck_after_s, self._carry_out(planned, cluster_uid), self._lease.give_back_if_idle()]
-        if self._store.missing_pods():
+        if self._store.short_of_pods():
             waits.append(REFUSAL_CHECK_S)
         return min((w for w in waits if w is not None), default=RELIST_S)
 
@@ -238,11 +238,11 @@ class Loop:
             logger.warning("whether a VirtualIP takes the API server's address is not known: %s", error.reason)
 
     def _look_up_refusal(self) -> None:
-        if not self._store.missing_pods():
+        if not (daemon_set := self._store.short_of_pods()):
             self._extra.refusal = None
         elif time.monotonic() - self._refusal_checked_at >= REFUSAL_CHECK_S:
             self._refusal_checked_at = time.monotonic()
-            self._extra.refusal = self._api.refused_pods()
+            self._extra.refusal = self._api.refused_pods(daemon_set)
 
     def _show(self, world: World) -> None:
         self._conditions.show(

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 FORGET_AFTER_S = 30.0
 """A list that fails for longer is no longer what the cluster is like: its facts become stale."""
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 10.0
+LASTED_S = 5.0
+"""A watch that ended sooner is not tried again at once: something ends every one of them."""
 FORBIDDEN = 403
 
 
@@ -83,15 +85,26 @@ class PodCounter:
             with self._lock:
                 self._nodes = {p["metadata"]["uid"]: _node(p) for p in pods if is_ready(p)}
                 self._known, self._failing_since = True, None
-            self.problem, self._delay_s = "", FIRST_DELAY_S
+            self.problem = ""
             self._changed()
+        except Exception as error:
+            return self._failed(error)
+        began = self._clock()
+        try:
             for event in self._api.watch_pods(self._query.namespace, as_query(self._query.selector), version):
                 if self.stopped.is_set() or event.get("type") == "ERROR":
                     break
                 self._take(str(event.get("type")), event["object"])
         except Exception as error:
-            return self._failed(error)
+            logger.debug("the watch of pods of namespace %s ended: %s", self._query.namespace, error)
+        if self._clock() - began < LASTED_S:
+            return self._later()
+        self._delay_s = FIRST_DELAY_S
         return 0.0
+
+    def _later(self) -> float:
+        self._delay_s = min(self._delay_s * 2, LONGEST_DELAY_S)
+        return self._delay_s * random.uniform(0.5, 1)  # noqa: S311 jitter
 
     def _take(self, kind: str, pod: Mapping[str, Any]) -> None:
         uid = pod["metadata"]["uid"]
@@ -118,8 +131,7 @@ class PodCounter:
                 logger.warning("%s: %s", problem, error)
                 self.problem = problem
                 self._changed()
-        self._delay_s = min(self._delay_s * 2, LONGEST_DELAY_S)
-        return self._delay_s * random.uniform(0.5, 1)  # noqa: S311 jitter
+        return self._later()
 
 
 class PodWatch:

@@ -7,6 +7,7 @@ different world.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,8 @@ from vip_operator.plan.daemonset import (
 from vip_operator.plan.node import Node
 from vip_operator.plan.virtualip import Vip
 from vip_operator.plan.world import World
+
+logger = logging.getLogger(__name__)
 
 VIPS = "virtualips"
 NODES = "nodes"
@@ -73,6 +76,7 @@ class Store:
         self._removed: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}  # by uid: the version of the deletion
         self._vips: dict[str, tuple[str, Vip]] = {}
         self._templates: dict[str, Template] = {}
+        self._no_template = ""
 
     def newest(self, kind: str) -> int:
         """The highest resource version seen: no later list of this kind is of an earlier one."""
@@ -163,7 +167,7 @@ class Store:
         """The world now."""
         with self._lock:
             objects = {kind: list(bodies.values()) for kind, bodies in self._objects.items()}
-        template = next((t for b in objects[CONFIG_MAPS] if (t := self._template(b))), None)
+        template = self._speaker_template(objects[CONFIG_MAPS])
         name = template.manifest["metadata"]["name"] if template else None
         daemon_sets = [
             DaemonSet.from_object(b, refusal=extra.refusal)
@@ -186,11 +190,17 @@ class Store:
             api_server=extra.api_server,
         )
 
-    def missing_pods(self) -> bool:
-        """Whether a DaemonSet here has fewer pods than nodes to run them on."""
+    def short_of_pods(self) -> str | None:
+        """The name of the speakers' DaemonSet, if it has fewer pods than nodes to run them on."""
         with self._lock:
-            statuses = [b.get("status") or {} for b in self._objects[DAEMON_SETS].values()]
-        return any(s.get("desiredNumberScheduled", 0) > s.get("currentNumberScheduled", 0) for s in statuses)
+            template = self._speaker_template(self._objects[CONFIG_MAPS].values())
+            found = self._objects[DAEMON_SETS].get(template.manifest["metadata"]["name"]) if template else None
+        status = (found or {}).get("status") or {}
+        short = status.get("desiredNumberScheduled", 0) > status.get("currentNumberScheduled", 0)
+        return found["metadata"]["name"] if found is not None and short else None
+
+    def _speaker_template(self, config_maps: Iterable[Object]) -> Template | None:
+        return next((t for b in config_maps if (t := self._template(b))), None)
 
     def _parsed(self, bodies: Iterable[Object]) -> list[Vip]:
         """Parsing is the costly part of a plan and most VirtualIPs did not change: kept by resource
@@ -214,11 +224,21 @@ class Store:
         deadline = str(annotations.get(PROGRESS_DEADLINE_ANNOTATION, ""))
         key = f"{body['metadata']['uid']}/{releasing}/{deadline}/{text}"
         if key not in self._templates:  # reading YAML takes longer than a plan for hundreds of VirtualIPs
+            manifest = _daemon_set(text)
+            if manifest is None:
+                if text != self._no_template:
+                    logger.error(
+                        "%s in ConfigMap %s is no DaemonSet; the last good one stays",
+                        TEMPLATE_KEY,
+                        body["metadata"]["name"],
+                    )
+                self._no_template = text
+                return next(iter(self._templates.values()), None)
             self._templates = {
                 key: Template(
                     config_map=body["metadata"]["name"],
                     config_map_uid=body["metadata"]["uid"],
-                    manifest=yaml.safe_load(text),
+                    manifest=manifest,
                     releasing=releasing,
                     progress_deadline=timedelta(seconds=int(deadline))
                     if re.fullmatch("[0-9]{1,6}", deadline)
@@ -226,6 +246,15 @@ class Store:
                 )
             }
         return self._templates[key]
+
+
+def _daemon_set(text: str) -> dict[str, Any] | None:
+    """The manifest, as far as a plan looks into it; None where somebody has spoilt it."""
+    try:
+        manifest = yaml.safe_load(text)
+        return manifest if manifest["metadata"]["name"] and manifest["spec"]["template"]["spec"]["containers"] else None
+    except (yaml.YAMLError, TypeError, KeyError, ValueError):
+        return None
 
 
 def renewal(lease: Object) -> datetime | None:

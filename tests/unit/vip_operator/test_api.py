@@ -83,10 +83,12 @@ def test_why_pods_are_refused_is_said_without_what_is_of_one_event(monkeypatch, 
         {"lastTimestamp": "2026-01-01T00:00:01Z", "message": message},
         {"lastTimestamp": "2026-01-01T00:00:00Z", "message": "older"},
     ]
-    monkeypatch.setattr(api, "request", lambda *_, **__: {"items": events})
-    assert api.refused_pods() == f"the speaker's pods are forbidden: {why}"
+    asked = []
+    monkeypatch.setattr(api, "request", lambda *_, query: asked.append(query) or {"items": events})
+    assert api.refused_pods("speaker") == f"the speaker's pods are forbidden: {why}"
     events[0]["message"] = "Error creating: etcdserver: request timed out"
-    assert api.refused_pods() is None
+    assert api.refused_pods("speaker") is None
+    assert "involvedObject.name=speaker" in asked[0]["fieldSelector"]
 
 
 def test_a_write_is_given_up_by_both_sides_and_what_was_not_sent_is_thrown_away():

@@ -3,7 +3,7 @@
 from kubernetes.client import ApiException
 from vip_api.model import LabelSelector
 from vip_operator.plan.world import PodQuery
-from vip_operator.pod_watch import FORGET_AFTER_S, PodCounter, PodWatch
+from vip_operator.pod_watch import FORGET_AFTER_S, LASTED_S, LONGEST_DELAY_S, PodCounter, PodWatch
 
 QUERY = PodQuery(namespace="shop", selector=LabelSelector(match_labels=(("app", "web"),)))
 
@@ -29,6 +29,10 @@ class FakePods:
         yield from self.events
 
 
+def refuse(*_):
+    raise ApiException(status=403, reason="Forbidden")
+
+
 class Clock:
     now = 0.0
 
@@ -45,7 +49,7 @@ def test_ready_pods_that_stay_are_counted_by_node():
     source.pods = [pod("a"), pod("b"), pod("c", "node2"), pod("d", ready=False), pod("e", deleting=True)]
     found = counter(source)
     assert found.ready() is None
-    assert found.turn() == 0
+    found.turn()
     assert source.asked == [("shop", "app=web")]
     assert found.ready() == {"node1": 2, "node2": 1}
 
@@ -71,8 +75,26 @@ def test_an_error_in_the_watch_lists_again():
     source = FakePods()
     source.events = [{"type": "ERROR", "object": {"code": 410}}, {"type": "ADDED", "object": pod("a")}]
     found = counter(source)
-    assert found.turn() == 0
+    assert found.turn() <= 1
     assert found.ready() == {}
+
+
+def test_a_watch_that_always_ends_at_once_is_asked_for_less_and_less_often_and_what_was_listed_counts():
+    """Whoever may list and not watch, or a proxy that holds nothing open."""
+    source, told = FakePods(), []
+    source.watch_pods = refuse
+    found = PodCounter(source, QUERY, lambda: told.append((found.ready(), found.problem)), clock=Clock())
+    delays = [found.turn() for _ in range(8)]
+    assert 0 < delays[0] <= 1
+    assert delays[-1] >= LONGEST_DELAY_S / 2
+    assert set(map(str, told)) == {"({}, '')"}
+
+
+def test_a_watch_that_lasted_is_followed_by_the_next_at_once():
+    source, clock = FakePods(), Clock()
+    found = counter(source, clock=clock)
+    source.watch_pods = lambda *_: (setattr(clock, "now", clock.now + LASTED_S), iter(()))[1]
+    assert found.turn() == 0
 
 
 def test_an_outage_is_waited_for_before_the_count_is_given_up():

@@ -143,8 +143,25 @@ def test_a_virtual_ip_is_parsed_once_per_version(monkeypatch):
 
 def test_pods_that_are_missing_are_noticed():
     store = Store(config_map="cm")
-    assert not store.missing_pods()
-    store.put(DAEMON_SETS, thing(status={"desiredNumberScheduled": 3, "currentNumberScheduled": 0}))
-    assert store.missing_pods()
-    store.put(DAEMON_SETS, thing(version=2, status={"desiredNumberScheduled": 3, "currentNumberScheduled": 3}))
-    assert not store.missing_pods()
+    short = {"desiredNumberScheduled": 3, "currentNumberScheduled": 0}
+    store.put(DAEMON_SETS, thing("kube-vrrp-speaker", status=short))
+    store.put(DAEMON_SETS, thing("another", status=short))
+    assert store.short_of_pods() is None
+    store.put(CONFIG_MAPS, thing("cm", data={"daemonset.yaml": yaml.safe_dump(manifest())}))
+    assert store.short_of_pods() == "kube-vrrp-speaker"
+    store.put(DAEMON_SETS, thing("kube-vrrp-speaker", version=2, status={**short, "currentNumberScheduled": 3}))
+    assert store.short_of_pods() is None
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [", "", "text", "[1]", "metadata: {name: x}\nspec: {}\n", "metadata: {name: !!int x}"]
+)
+def test_a_template_that_somebody_has_spoilt_leaves_the_last_good_one(text):
+    store = Store(config_map="cm")
+    store.put(CONFIG_MAPS, thing("cm", data={"daemonset.yaml": text}))
+    assert store.world(cluster_uid="c", extra=Extra()).template is None
+    store.put(CONFIG_MAPS, thing("cm", version=2, data={"daemonset.yaml": yaml.safe_dump(manifest())}))
+    good = store.world(cluster_uid="c", extra=Extra()).template
+    assert good is not None
+    store.put(CONFIG_MAPS, thing("cm", version=3, data={"daemonset.yaml": text}))
+    assert store.world(cluster_uid="c", extra=Extra()).template == good
