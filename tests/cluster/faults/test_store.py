@@ -102,6 +102,13 @@ def differences(product, before, masters):
             yield f"{address} is held"
 
 
+def wait_until_right(product, before, masters, *, what, timeout, poll):
+    try:
+        wait_for(lambda: not list(differences(product, before, masters)), what=what, timeout=timeout, poll=poll)
+    except AssertionError as late:
+        raise AssertionError(f"{late}; {list(differences(product, before, masters))}") from None
+
+
 def containers(product):
     """Every container on every node, by its process; asked of containerd: what the API says may be from the backup."""
     return {
@@ -182,7 +189,7 @@ def test_etcd_is_set_back_to_a_backup_and_what_runs_stays_where_it_is(product, p
         took = time.monotonic() - answered
         now = present_version(product)
         product.cluster.wait_ready()
-        wait_for(lambda: not list(differences(product, before, masters)), what="all stays right", timeout=30, poll=0.5)
+        wait_until_right(product, before, masters, what="all stays right", timeout=30, poll=0.5)
         wait_for(lambda: not product.lease_holder(), what="the lease is given back, which is a write", timeout=5)
         corrections = len(writes(product)) - wrote
         time.sleep(QUIET_S)
@@ -230,10 +237,10 @@ def test_virtual_ips_that_no_backup_has_are_applied_again_as_other_objects_and_n
         product.apply("web", ADDRESS)
         product.apply("moved", MOVED, preempt=False)
         product.cluster.restart_components()
-        wait_for(lambda: not list(differences(product, before, masters)), what="all is right", timeout=120, poll=0.2)
+        wait_until_right(product, before, masters, what="all is right", timeout=120, poll=0.2)
         took = time.monotonic() - answered
         product.cluster.wait_ready()
-        wait_for(lambda: not list(differences(product, before, masters)), what="all stays right", timeout=30, poll=0.5)
+        wait_until_right(product, before, masters, what="all stays right", timeout=30, poll=0.5)
         wait_for(lambda: not product.lease_holder(), what="the lease is given back, which is a write", timeout=5)
         corrections = len(writes(product)) - wrote
         time.sleep(QUIET_S)
@@ -264,7 +271,7 @@ def test_virtual_ips_are_deleted_and_applied_again_from_a_backup_without_status(
         product.cluster.kubectl("delete", "vip", "--all")
         for name in reversed(addresses):
             product.apply(name, addresses[name])
-        wait_for(lambda: not list(differences(product, before, {})), what="all is served again", timeout=60, poll=0.2)
+        wait_until_right(product, before, {}, what="all is served again", timeout=60, poll=0.2)
     after = vips(product)
     for name in before:
         assert after[name]["status"]["virtualRouterID"] == before[name]["status"]["virtualRouterID"]
