@@ -78,10 +78,13 @@ def with_stale_facts(document: Document) -> Document:
     return {**document, "assignment": {**document["assignment"], "facts": marked}}
 
 
-def is_of(document: Document, body: Document) -> bool:
-    """Whether the document is of this very VirtualIP, and not of one of the same name that was there before it."""
+def goes_on_as(document: Document, body: Document) -> bool:
+    """Whether the document is of this VirtualIP: of this very one, or of one of that name which asked for the same.
+    Such a one is applied again from a file after the API server lost it; another's deletion went unnoticed.
+    """
     metadata = document.get("metadata")
-    return isinstance(metadata, Mapping) and metadata.get("uid") == body["metadata"].get("uid")
+    same = isinstance(metadata, Mapping) and metadata.get("uid") == body["metadata"].get("uid")
+    return same or document.get("spec") == body.get("spec")
 
 
 def secret_reference(body: Document) -> tuple[str, str] | None:

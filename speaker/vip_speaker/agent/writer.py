@@ -13,10 +13,10 @@ from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import (
     deleted,
     desired,
+    goes_on_as,
     is_accepted,
     is_assigned,
     is_deleted,
-    is_of,
     is_whole,
     password_of,
     secret_reference,
@@ -165,8 +165,7 @@ class Writer:
             self._settle_deleted(name, former)
             return
         self._deleted_at.pop(name, None)
-        # of another VirtualIP of that name: its deletion went unnoticed, and it is a deletion
-        known = former if former is not None and not is_deleted(former) and is_of(former, body) else None
+        known = former if former is not None and not is_deleted(former) and goes_on_as(former, body) else None
         password = self._password(body, known)
         self._note_problem(name, body)
         wanted = desired(body, self._node, known, password)

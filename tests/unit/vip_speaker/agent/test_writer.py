@@ -236,6 +236,21 @@ def test_a_vip_that_was_made_anew_while_nobody_watched_is_not_the_one_before(tmp
         assert "virtualRouterID" not in document["assignment"]
 
 
+def test_what_asks_for_the_same_goes_on_though_it_was_made_anew(tmp_path):
+    """The API server lost everything, and it is applied again from a file: the operator adopts what runs."""
+    bench = Bench(tmp_path, assigned())
+    before = bench.synchronise()
+    bare = vip()
+    bare["metadata"]["uid"] = "another"
+    assert bare["spec"] == assigned()["spec"]
+    bench.store.replace([bare])
+    assert bench.synchronise() == before
+    undecided = assigned(vrid=None)
+    undecided["metadata"]["uid"] = "another"
+    bench.store.replace([undecided])
+    assert bench.synchronise() == before
+
+
 def test_nothing_is_written_twice(tmp_path):
     bench = Bench(tmp_path, assigned())
     bench.synchronise()
@@ -393,6 +408,7 @@ def test_a_vip_that_is_made_anew_gets_no_password_of_a_former_time(tmp_path):
     bench.synchronise()
     anew = authenticated(name="vrrp", key="password")
     anew["metadata"]["uid"] = "another"
+    anew["spec"]["addresses"] = ["192.168.137.9"]
     unseen = Bench(tmp_path, anew)
     assert "password" not in unseen.synchronise()["web"]["assignment"]
     bench.synchronise()
