@@ -36,7 +36,7 @@ class Answer(StrEnum):
 class Effect(StrEnum):
     """What is done about it."""
 
-    REPLACE = "the list replaces what is known"
+    REPLACE = "the list replaces what is known; what it lacks is released after a while"
     CONFIRM = "with VIPs on this node: list again after a while, then the list replaces what is known"
     UPDATE = "the object replaces its former version"
     RELEASE = "the VIP is released"
@@ -67,7 +67,7 @@ EFFECTS: dict[Answer, Effect] = {
 
 CONFIRM_AFTER_S = 10.0
 """An API server that comes up over an empty store (a restore under way) answers with an empty list for a
-while.
+while, and with some of what there was while it is applied again.
 """
 
 ABSENT_FOR_S = 300.0

@@ -131,7 +131,7 @@ class Reflector:
         self._empty_since = None
         self._version, self._listed_at = version, self._clock()
         self._list_at = self._listed_at + RELIST_S * random.uniform(0.5, 1.5)  # noqa: S311 jitter
-        self._store.replace(bodies)
+        self._store.replace(bodies, everything_deleted=not bodies)
         return 0.0
 
     def _must_confirm(self) -> bool:

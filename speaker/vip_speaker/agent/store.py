@@ -16,6 +16,8 @@ class Store:
         self._subscribers: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._objects: dict[str, Object] = {}
+        self._deleted: set[str] = set()
+        self._everything_deleted = False
         self.listed = threading.Event()
 
     def subscribe(self, poke: Callable[[], None]) -> None:
@@ -26,10 +28,12 @@ class Store:
         for poke in self._subscribers:
             poke()
 
-    def replace(self, bodies: Iterable[Object]) -> None:
+    def replace(self, bodies: Iterable[Object], *, everything_deleted: bool = False) -> None:
         """Take in a full list."""
         with self._lock:
             self._objects = {body["metadata"]["name"]: body for body in bodies}
+            self._deleted -= self._objects.keys()
+            self._everything_deleted = everything_deleted
         self.listed.set()
         self._on_change()
 
@@ -45,20 +49,30 @@ class Store:
                 if is_older or _version(body) == _version(known):
                     return
             self._objects[name] = body
+            self._deleted.discard(name)
         self._on_change()
 
     def remove(self, body: Object) -> None:
         """Forget an object, unless the one of that name is another by now."""
         with self._lock:
-            known = self._objects.get(body["metadata"]["name"])
+            name = body["metadata"]["name"]
+            known = self._objects.get(name)
             if known is None or _uid(known) != _uid(body):
                 return
-            del self._objects[body["metadata"]["name"]]
+            del self._objects[name]
+            self._deleted.add(name)
         self._on_change()
 
     def clear(self) -> None:
-        """Forget everything."""
-        self.replace(())
+        """Forget everything: all of it is deleted, also what was never seen here."""
+        self.replace((), everything_deleted=True)
+
+    def is_deleted(self, name: str) -> bool:
+        """Whether that was said of it; what merely lacks in a list may be there again at once: a cluster to which
+        everything is applied again is listed in the midst of that.
+        """
+        with self._lock:
+            return name not in self._objects and (self._everything_deleted or name in self._deleted)
 
     def all(self) -> dict[str, Object]:
         """Every object by name."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from vip_speaker.agent.answers import CONFIRM_AFTER_S
 from vip_speaker.agent.api import ApiError
 from vip_speaker.agent.desired import (
     deleted,
@@ -69,6 +70,7 @@ class Writer:
         self._unusable: dict[tuple[str, str], str] = {}
         self._password_problems: dict[str, str] = {}
         self._deleted_at: dict[str, float] = {}
+        self._missing_since: dict[str, float] = {}
         self._present: dict[str, Mapping[str, Any]] = {}
         self._settled: dict[str, Mapping[str, Any]] = {}
         self._said: dict[str, str] = {}
@@ -95,7 +97,7 @@ class Writer:
     def run(self) -> None:
         """Write until stopped."""
         while not self._stopped:
-            self._wake.wait(IDLE_S)
+            self._wake.wait(self._idle_s())
             self._wake.clear()
             self.beat_at = self._clock()
             if self._stopped:
@@ -106,6 +108,10 @@ class Writer:
             if trouble != self._trouble and trouble:
                 log.error("documents for the router cannot be written: %s", trouble)
             self._trouble = trouble
+
+    def _idle_s(self) -> float:
+        due_s = [since + CONFIRM_AFTER_S - self._clock() for since in self._missing_since.values()]
+        return max(0.0, min([IDLE_S, *due_s]))
 
     def _wait_for_more(self) -> None:
         if (left := self._looked_at + PACE_S - self._clock()) > 0:
@@ -165,6 +171,7 @@ class Writer:
             self._settle_deleted(name, former)
             return
         self._deleted_at.pop(name, None)
+        self._missing_since.pop(name, None)
         known = former if former is not None and not is_deleted(former) and goes_on_as(former, body) else None
         password = self._password(body, known)
         self._note_problem(name, body)
@@ -194,9 +201,24 @@ class Writer:
         log.log(logging.INFO if self._said.get(name) != what else logging.DEBUG, "%s: %s", name, what)
         self._said[name] = what
 
+    def _may_come_back(self, name: str) -> bool:
+        """Whether a list lacks it, no deletion was told, and the watch after that list had no time to show it."""
+        if self._store.is_deleted(name):
+            self._missing_since.pop(name, None)
+            return False
+        now = self._clock()
+        if name not in self._missing_since:
+            log.warning("%s: not listed any more; released in %g s unless it comes back", name, CONFIRM_AFTER_S)
+        if now - self._missing_since.setdefault(name, now) < CONFIRM_AFTER_S:
+            return True
+        del self._missing_since[name]
+        return False
+
     def _settle_deleted(self, name: str, former: Mapping[str, Any] | None) -> None:
         """First the router is told that nobody will serve the VIP, so that it waits for no successor."""
         if former is not None and is_whole(former) and not is_deleted(former):
+            if self._may_come_back(name):
+                return
             told = deleted(former, datetime.now(UTC))
             self._directory.write(name, told)
             self._present[name] = told

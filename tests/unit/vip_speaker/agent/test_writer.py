@@ -11,6 +11,7 @@ import time
 import pytest
 from vip_api.model import VirtualIP
 from vip_api.parse import parse_document
+from vip_speaker.agent.answers import CONFIRM_AFTER_S
 from vip_speaker.agent.api import NotTextError
 from vip_speaker.agent.desired import desired, is_deleted
 from vip_speaker.agent.directory import DesiredDirectory
@@ -161,7 +162,7 @@ def test_what_is_said_of_a_document_is_said_once(tmp_path, caplog):
         bench.store.replace([body])
         bench.synchronise()
     assert caplog.messages == ["web: generation 1, priority 254, VRID 51"]
-    bench.store.replace([])
+    bench.store.clear()
     bench.synchronise()
     bench.now += DELETED_FOR_S
     bench.synchronise()
@@ -175,10 +176,39 @@ def test_files_follow_the_store(tmp_path):
     assert sorted(bench.synchronise()) == ["a", "b"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "b.json"]
     assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o640
-    bench.store.replace([assigned("b", node="node3")])
+    bench.store.remove(assigned("a"))
+    bench.store.put(assigned("b", node="node3") | {"metadata": assigned("b")["metadata"] | {"resourceVersion": "9"}})
     bench.synchronise()
     bench.now += DELETED_FOR_S
     assert bench.synchronise() == {}, "a is deleted, b is served by others"
+
+
+def test_what_only_lacks_in_a_list_is_released_after_a_while_unless_it_comes_back(tmp_path):
+    """A list in the midst of a restore, or of everything being applied again."""
+    bench = Bench(tmp_path, assigned("a"), assigned("b"))
+    before = bench.synchronise()
+    bench.store.replace([assigned("a")])
+    assert bench.synchronise() == before
+    bench.now += CONFIRM_AFTER_S / 2
+    bench.store.put(assigned("b"))
+    assert bench.synchronise() == before
+    bench.store.replace([assigned("a")])
+    bench.synchronise()
+    bench.now += CONFIRM_AFTER_S - 0.1
+    assert bench.synchronise() == before
+    bench.now += 0.1
+    parsed = parse_document(bench.synchronise()["b"])
+    assert isinstance(parsed, VirtualIP)
+    assert parsed.deleted
+    bench.now += DELETED_FOR_S
+    assert sorted(bench.synchronise()) == ["a"]
+
+
+def test_an_agent_that_starts_gives_what_lacks_in_its_first_list_the_same_time(tmp_path):
+    bench = Bench(tmp_path, assigned("a"), assigned("b"))
+    before = bench.synchronise()
+    again = Bench(tmp_path, assigned("a"))
+    assert again.synchronise() == before
 
 
 def test_what_is_deleted_is_told_first_and_removed_when_the_router_has_seen_it(tmp_path):
@@ -568,11 +598,13 @@ def test_a_router_that_names_another_secret_in_its_document_is_not_given_it(tmp_
     assert bench.synchronise()["web"]["assignment"]["password"] == "first"
 
 
-def test_what_was_deleted_while_nobody_watched_is_released_with_the_first_list(tmp_path):
+def test_what_was_deleted_while_nobody_watched_is_released_a_while_after_the_first_list(tmp_path):
     bench = Bench(tmp_path, assigned("a"), assigned("b"))
     bench.synchronise()
     again = Bench(tmp_path)
     again.writer.synchronise()
     again.store.replace([assigned("b")])
+    again.writer.synchronise(thoroughly=False)
+    again.now += CONFIRM_AFTER_S
     again.writer.synchronise(thoroughly=False)
     assert is_deleted(again.directory.read_all()["a"]), "not only with the next look at every file"
