@@ -34,6 +34,11 @@ class VirtualLoop:
             self.others.run_due(self._now_ns)
         self._now_ns = end_ns
 
+    def stall_until(self, at_ns: int) -> None:
+        """The processor was elsewhere: all that is due by then runs together."""
+        self._now_ns = at_ns
+        self.others.run_due(at_ns)
+
 
 class VirtualAside:
     """Work beside the virtual loop: done when time passes, unless it `hangs`, or is done but `slow` to be told."""

@@ -15,6 +15,7 @@ from vip_speaker.health.monitor import KINDS, Health
 from vip_speaker.health.remote import PATIENCE_NS
 from vip_speaker.health.runner import Outcome
 from vip_speaker.health.tracker import Surroundings
+from vip_speaker.router.timers import Deadline
 
 MS = 1_000_000
 
@@ -331,6 +332,15 @@ def test_a_watch_may_end_while_its_file_system_hangs(world, aside, tmp_path):
     world.loop.pass_ms(0)
 
 
+def test_a_watch_may_end_at_the_very_moment_of_a_look(world, tmp_path):
+    world.follow(vip(track("file", 10, path=str(tmp_path / "flag"), exists=True)))
+    world.loop.pass_ms(0)
+    due_ns = world.loop.others.next_at_ns()
+    world.loop.others.set(Deadline(lambda _now_ns: world.follow(vip())), due_ns - 1000)
+    world.loop.stall_until(due_ns)
+    world.loop.pass_ms(5000)
+
+
 # --- script, tcp, http
 
 
@@ -354,6 +364,17 @@ def test_a_run_that_takes_long_is_not_started_twice(world):
     world.runner.answer(True)
     world.loop.pass_ms(0)
     assert len(world.runner.asked) == 2
+
+
+def test_a_check_that_goes_at_the_very_moment_of_its_next_run_runs_no_more(world):
+    world.follow(vip(script()))
+    world.loop.pass_ms(1)
+    world.runner.answer(True)
+    due_ns = world.loop.others.next_at_ns()
+    world.loop.others.set(Deadline(lambda _now_ns: world.health.documents({})), due_ns - 1000)
+    world.loop.stall_until(due_ns)
+    assert len(world.runner.asked) == 1
+    assert world.loop.others.next_at_ns() is None
 
 
 def test_init_fail(world):
