@@ -18,6 +18,7 @@ from vip_speaker.health.tracker import Surroundings
 from vip_speaker.router.timers import Deadline
 
 MS = 1_000_000
+BEGINS_AS_FAILED = "chk: counts as failed until it is good (initFail)"
 
 
 class FakeProcesses:
@@ -378,10 +379,18 @@ def test_a_check_that_goes_at_the_very_moment_of_its_next_run_runs_no_more(world
 
 
 def test_init_fail(world):
-    assert world.follow(vip(script(0, initFail=True))).fault == "chk: has not run yet"
+    assert world.follow(vip(script(0, initFail=True))).fault == BEGINS_AS_FAILED
     world.loop.pass_ms(1)
     world.runner.answer(True)
     assert world.assess().fault is None
+
+
+def test_init_fail_takes_as_many_good_runs_as_rise_says(world):
+    world.follow(vip(script(0, initFail=True, rise=3)))
+    for good, fault in ((True, True), (True, True), (False, True), (True, True), (True, True), (True, False)):
+        world.loop.pass_ms(1000)
+        world.runner.answer(good)
+        assert bool(world.assess().fault) == fault
 
 
 def test_weight_zero_waits_for_its_first_result(world):
@@ -491,6 +500,43 @@ def test_an_entry_that_is_edited_counts_as_before_until_its_first_result(world):
     )
     world.follow(vip())
     assert world.follow(vip(script(10))).contribution == 0, "what was taken out is new"
+
+
+@pytest.mark.parametrize("weight", [0, 10])
+def test_an_edit_alone_moves_nothing_with_init_fail_either(world, weight):
+    world.follow(vip(script(weight, initFail=True, rise=2)))
+    for _ in range(2):
+        world.loop.pass_ms(1000)
+        world.runner.answer(True)
+    well = world.assess()
+    assert (well.fault, well.contribution) == (None, weight)
+    assert world.follow(vip(script(weight, initFail=True, rise=2, interval="2s"))) == well
+    assert world.follow(vip(script(weight, initFail=True, rise=3, interval="2s"))) == well, "edited twice"
+    for _ in range(3):
+        world.loop.pass_ms(2000)
+        world.runner.answer(True)
+        assert world.assess() == well
+    world.loop.pass_ms(2000)
+    world.runner.answer(False)
+    assert (bool(world.assess().fault), world.value) == (weight == 0, 0)
+
+
+def test_a_failure_after_an_edit_counts_with_init_fail_too(world):
+    world.follow(vip(script(initFail=True)))
+    world.loop.pass_ms(1)
+    world.runner.answer(True)
+    assert world.follow(vip(script(initFail=True, interval="2s"))).contribution == 10
+    world.loop.pass_ms(1)
+    world.runner.answer(False)
+    assert world.value == 0
+
+
+def test_a_check_that_counted_as_failed_goes_on_so_when_it_is_edited(world):
+    assert world.follow(vip(script(0, initFail=True))).fault == BEGINS_AS_FAILED
+    assert world.follow(vip(script(0))).fault == BEGINS_AS_FAILED
+    world.loop.pass_ms(1)
+    world.runner.answer(True)
+    assert world.assess().fault is None
 
 
 def test_a_weight_that_moves_nothing_is_warned_of_once(world, caplog):
