@@ -243,6 +243,40 @@ def test_a_mounted_file_behind_a_link_that_leads_out_is_bad(world, tmp_path):
     )
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_file_behind_links_in_a_circle_is_bad_until_they_are_put_right(world, tmp_path, exists):
+    (tmp_path / "run").mkdir()
+    circle = tmp_path / "run" / "circle"
+    circle.symlink_to("circle")
+    world.files.host = HostFiles(root=tmp_path, directories=(Path("/run"),))
+    world.follow(vip(track("file", 0, path="/run/circle/value", exists=exists)))
+    world.loop.pass_ms(10)
+    assert world.assess().fault.startswith("chk: /run/circle/value ")
+    circle.unlink()
+    circle.mkdir()
+    (circle / "value").write_text("0")
+    world.loop.pass_ms(1500)
+    assert world.assess().fault is None
+
+
+def test_a_look_that_goes_wrong_is_a_bad_check_with_the_reason(world, tmp_path, monkeypatch):
+    world.follow(vip(track("file", 0, path=str(tmp_path / "value"), exists=False)))
+    world.loop.pass_ms(10)
+    assert world.assess().fault is None
+
+    def wrong(_path):
+        raise RuntimeError("nobody thought of this")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "lstat", wrong)
+        world.loop.pass_ms(1000)
+        assert world.assess().fault == (
+            f"chk: {tmp_path}/value cannot be looked at: RuntimeError: nobody thought of this"
+        )
+    world.loop.pass_ms(2000)
+    assert world.assess().fault is None
+
+
 def test_inotify_tells_of_a_file_at_once(world, tmp_path):
     path = tmp_path / "flag"
     world.follow(vip(track("file", 10, path=str(path), exists=True)))
