@@ -15,7 +15,7 @@ def replace_file(directory: int, name: str, data: bytes, *, temporary: str, mode
 
     No fsync: such directories are memory-backed, and what is in them is worth nothing after a crash of the machine.
     """
-    _make_way(directory, temporary)
+    make_way(directory, temporary)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, mode, dir_fd=directory)
     with open(fd, "wb") as file:  # noqa: PTH123 a descriptor
@@ -24,11 +24,11 @@ def replace_file(directory: int, name: str, data: bytes, *, temporary: str, mode
     try:
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except IsADirectoryError:
-        _make_way(directory, name)
+        make_way(directory, name)
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
 
 
-def _make_way(directory: int, name: str) -> None:
+def make_way(directory: int, name: str) -> None:
     """Nothing is called `name` any more. A directory is renamed: it may hold more than is good to remove from here."""
     with contextlib.suppress(FileNotFoundError):
         try:

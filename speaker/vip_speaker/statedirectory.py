@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vip_speaker.replace import replace_file
+from vip_speaker.replace import make_way, replace_file
 from vip_speaker.statefile import VirtualIPState, parse_state
 
 DEFAULT_STATE_DIRECTORY = Path("/run/kube-vrrp")
@@ -87,9 +87,12 @@ class StateDirectory:
         """Be the router of this directory until the process ends; AlreadyHeldError if another one is.
 
         The kernel lets go of the lock when the process dies, however it does, so a reader can tell documents of a
-        router that runs from what a killed one left behind.
+        router that runs from what a killed one left behind. A router's lock is a regular file of its own user. That
+        always stays; whatever else has the name makes way.
         """
         with self._opened() as directory:
+            if not _is_own_file(directory, LOCK_FILE):
+                make_way(directory, LOCK_FILE)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             lock = os.open(LOCK_FILE, flags, 0o644, dir_fd=directory)
             os.fchmod(lock, 0o644)
@@ -235,6 +238,15 @@ def _look(
     if isinstance(state, VirtualIPState) and file_name(state.name) != name:
         return stamp, f"is the document of {state.name}"
     return stamp, state
+
+
+def _is_own_file(directory: int, name: str) -> bool:
+    """Whether that is a regular file of the user that we are."""
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _existing(directory: int, wanted: Collection[str]) -> list[str]:

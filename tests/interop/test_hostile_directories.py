@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 import statistics
 import time
 from collections.abc import Callable
@@ -10,11 +12,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from vip_speaker.statedirectory import AlreadyHeldError, StateDirectory
 
 from tests.peers import KubeVrrp
-from tests.scene import ADDRESS, V3, Mark, Scene
+from tests.scene import ADDRESS, V3, VIP4, Mark, Scene
 
 INTERVAL_S = 0.1
+MORE = "192.168.137.220"
+UNTOUCHED = "nobody wrote here"
 #: A test machine lends its processors to others; a loop that was held up by the directory is late again and again.
 LATE_S, LATE_TIMES = 0.15, 3
 
@@ -40,7 +45,9 @@ def master(lan: Scene) -> KubeVrrp:
 
 
 def a_symlink(path: Path) -> None:
-    path.symlink_to("/etc/passwd")
+    victim = path.parents[1] / "victim"
+    victim.write_text(UNTOUCHED)
+    path.symlink_to(victim)
 
 
 def a_sparse_file(path: Path) -> None:
@@ -72,22 +79,56 @@ def test_a_trap_in_place_of_a_document(lan: Scene, trap: str) -> None:
 
 @pytest.mark.parametrize("trap", TRAPS)
 def test_a_trap_in_the_state_directory(lan: Scene, trap: str) -> None:
-    """It is replaced by the document it stood in for; nothing is written through it."""
+    """It is replaced by what it stood in for, a document or the record of addresses; nothing is written through it."""
     router = master(lan)
     began = lan.mark()
-    for name in ("web.vip.json", "web.vip.json.new", "metrics.json"):
+    for name in ("web.vip.json", "web.vip.json.new", "metrics.json", "held", ".held.new"):
         (router.state / name).unlink(missing_ok=True)
         TRAPS[trap](router.state / name)
-    router.replace_manifest(V3.with_(priority=220))
-    lan.eventually(lambda: document(router).get("effectivePriority") == 220, "the document is back", timeout=5)
+    router.replace_manifest(V3.with_(priority=220, addresses=(*V3.addresses, f"{MORE}/32")))
+    lan.eventually(lambda: says(router, "effectivePriority", 220), "the document is back", timeout=5)
     assert not (router.state / "web.vip.json").is_symlink()
+    lan.eventually(lambda: MORE in lan.first.ip("addr"), "the added address is held", timeout=5)
+    assert {VIP4, MORE} <= set(recorded(router))
+    assert_nothing_written_through(router)
     lan.stays(lan.first, seconds=1.2)
     on_the_grid(lan, since=began, least=10)
 
 
-def document(router: KubeVrrp) -> dict[str, object]:
-    """As the agent reads it: a FIFO would block a plain open."""
-    return router.document() if (router.state / "web.vip.json").is_file() else {}
+@pytest.mark.parametrize("trap", TRAPS)
+def test_a_trap_in_the_state_directory_before_the_start(lan: Scene, trap: str) -> None:
+    """The router starts, is alone in its directory, and records what it holds."""
+    router = lan.peer("kube-vrrp", lan.first, V3.with_(priority=210))
+    assert isinstance(router, KubeVrrp)
+    router.state.mkdir()
+    for name in ("router.lock", "held", ".held.new", "web.vip.json", "web.vip.json.new", "metrics.json"):
+        TRAPS[trap](router.state / name)
+    router.start()
+    lan.wait_holder(lan.first)
+    with pytest.raises(AlreadyHeldError):
+        StateDirectory(router.state).hold()
+    assert recorded(router) == [VIP4]
+    lan.eventually(lambda: says(router, "state", "MASTER"), "the document is there", timeout=5)
+    assert_nothing_written_through(router)
+    lan.stays(lan.first, seconds=1.2)
+
+
+def assert_nothing_written_through(router: KubeVrrp) -> None:
+    """What the links lead to is as it was."""
+    victim = router.directory / "victim"
+    assert not victim.exists() or victim.read_text() == UNTOUCHED
+
+
+def recorded(router: KubeVrrp) -> list[str]:
+    """The addresses in the record, which is a plain file."""
+    path = router.state / "held"
+    assert stat.S_ISREG(path.lstat().st_mode)
+    return sorted(ip for _, ip, _ in json.loads(path.read_text())["addresses"])
+
+
+def says(router: KubeVrrp, field: str, value: object) -> bool:
+    """Whether the agent reads that of the VIP: a plain open would wait for a FIFO, a plain read for a gigabyte."""
+    return any(getattr(one, field) == value for one in StateDirectory(router.state).read_all())
 
 
 @pytest.mark.parametrize("where", ["config", "state"])

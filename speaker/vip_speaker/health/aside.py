@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -21,12 +22,14 @@ MAXIMUM_THREADS = 8
 
 Work = Callable[[], Callable[[], None]]
 """Runs in a thread; what it returns runs on the loop."""
+Failed = Callable[[str], None]
+"""Runs on the loop instead, with the reason, where the work raised: whoever waits for an answer gets one."""
 
 
 class Doer(Protocol):
     """Whoever does work somewhere."""
 
-    def do(self, work: Work) -> None:
+    def do(self, work: Work, failed: Failed) -> None:
         """Have it done soon."""
         ...
 
@@ -36,7 +39,7 @@ class Aside:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._wanted: SimpleQueue[Work | None] = SimpleQueue()
+        self._wanted: SimpleQueue[tuple[Work, Failed] | None] = SimpleQueue()
         self._done: deque[Callable[[], None]] = deque()
         self._finished = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._under_way = 0
@@ -48,10 +51,10 @@ class Aside:
         """Readable when something was done."""
         return self._finished
 
-    def do(self, work: Work) -> None:
+    def do(self, work: Work, failed: Failed) -> None:
         """Have it done soon: in the order of asking, but for what hangs."""
         self._under_way += 1
-        self._wanted.put(work)
+        self._wanted.put((work, failed))
         if self._threads < min(self._under_way, MAXIMUM_THREADS):
             self._threads += 1
             start_companion(self._run, f"aside-{self._threads}")
@@ -66,8 +69,8 @@ class Aside:
             os.close(self._finished)
 
     def _run(self) -> None:
-        while (work := self._wanted.get()) is not None:
-            self._done.append(work())
+        while (wanted := self._wanted.get()) is not None:
+            self._done.append(attempt(*wanted))
             os.eventfd_write(self._finished, 1)
 
     def _take(self) -> None:
@@ -78,3 +81,11 @@ class Aside:
             self._done.popleft()()
             if self._closed:
                 return
+
+
+def attempt(work: Work, failed: Failed) -> Callable[[], None]:
+    """What is to run on the loop after that work, however it ended."""
+    try:
+        return work()
+    except Exception as error:  # others need the thread, and whoever asked waits for an answer
+        return partial(failed, f"{type(error).__name__}: {error}")

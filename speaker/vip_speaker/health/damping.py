@@ -6,18 +6,19 @@ from vip_speaker.health.facts import Fact, Verdict
 
 
 class RiseFall:
-    """Results of repeated runs: `fall` bad ones in a row make it bad, `rise` good ones good; the first one decides."""
+    """Results of repeated runs: `fall` bad ones in a row make it bad, `rise` good ones good.
+
+    From UNKNOWN the first one decides, whatever it is.
+    """
 
     def __init__(self, *, rise: int, fall: int, first: Fact) -> None:
         self.fact = first
         self._needed = {Verdict.GOOD: rise, Verdict.BAD: fall}
-        self._decided = False
         self._in_a_row = 0
 
     def put(self, result: Fact) -> Fact:
         """The fact after one more run."""
-        if not self._decided or result.verdict is self.fact.verdict:
-            self._decided = True
+        if self.fact.verdict in (Verdict.UNKNOWN, result.verdict):
             self._in_a_row = 0
             self.fact = result
             return self.fact

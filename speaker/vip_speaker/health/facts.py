@@ -18,13 +18,20 @@ class Verdict(StrEnum):
 class Fact:
     """`reason` is a clause that a person reads behind the check's name. `number`: what a tracked file holds.
 
-    `passing`: it may be so for a moment only, while somebody writes, and has to be found twice.
+    `passing`: it may be so for a moment only, while somebody writes, and has to be found twice. `presumed`: no result
+    stands behind it, the entry says how the check begins.
     """
 
     verdict: Verdict
     reason: str
     number: int | None = None
     passing: bool = False
+    presumed: bool = False
+
+    @property
+    def is_result(self) -> bool:
+        """Whether somebody looked."""
+        return self.verdict is not Verdict.UNKNOWN and not self.presumed
 
     def same_as(self, other: Fact) -> bool:
         """Whether it moves the priority alike, however it is worded."""

@@ -59,7 +59,7 @@ class HostFiles:
 
     def leads_out(self, located: Path) -> bool:
         """Whether a link on the way to that place leaves what is mounted: there it means another directory."""
-        return self.root is not None and not located.parent.resolve().is_relative_to(self.root.resolve())
+        return self.root is not None and not _real(located.parent).is_relative_to(_real(self.root))
 
 
 class Files:
@@ -134,7 +134,10 @@ class _Directory:
             facts = [(file, file.look(file.at)) for file in files]
             return lambda: self._looked(facts)
 
-        self._aside.do(work)
+        def failed(reason: str) -> None:
+            self._looked([(file, bad(f"{file.path} cannot be looked at: {reason}")) for file in files])
+
+        self._aside.do(work, failed)
 
     def _looked(self, facts: list[tuple[Watched, Fact]]) -> None:
         self._looking = False
@@ -162,6 +165,11 @@ class _Directory:
             self.look()
 
 
+def _real(path: Path) -> Path:
+    """Without links, as far as they lead anywhere. `Path.resolve` raises where they go in a circle."""
+    return Path(os.path.realpath(path))
+
+
 def presence(located: Path, path: Path) -> Fact:
     """Whether something has that path, whatever it is. `path` is what it is called."""
     try:
@@ -181,7 +189,7 @@ def number_in(located: Path, path: Path) -> Fact:
     except OSError as error:
         if not _is_odd(error):
             return Fact(verdict=Verdict.GOOD, reason=f"{path} does not exist", number=0, passing=True)
-        why = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
+        why = "is a symbolic link" if located.is_symlink() else f"cannot be read: {error.strerror}"
         return bad(f"{path} {why}")
     if content is None:
         return bad(f"{path} is not a regular file")

@@ -13,7 +13,7 @@ from vip_api.model import Track, VirtualIP
 from vip_speaker.health.advice import weight_warnings
 from vip_speaker.health.assigned import AssignedTracker, with_cordon
 from vip_speaker.health.evaluate import NO_CHECKS, Assessment, evaluate
-from vip_speaker.health.facts import Fact, Verdict
+from vip_speaker.health.facts import Fact
 from vip_speaker.health.file import FileTracker
 from vip_speaker.health.interface import InterfaceTracker
 from vip_speaker.health.process import ProcessTracker
@@ -89,7 +89,7 @@ class Health:
     def _fact(self, tracker: Tracker) -> Fact:
         """What it knows; before its first result what was known before its entry changed: an edit moves no VIP."""
         key, fact = (tracker.vip.name, tracker.track.name), tracker.fact()
-        if fact.verdict is not Verdict.UNKNOWN:
+        if fact.is_result:
             self._former.pop(key, None)
         return self._former.get(key, fact)
 

@@ -219,7 +219,7 @@ class Processes:
         self._names[pid] = comm
         if pid not in self._asked:
             self._asked.add(pid)
-            self._aside.do(lambda: self._ask(pid))
+            self._aside.do(lambda: self._ask(pid), lambda _reason: self._identified(pid, []))
 
     def _ask(self, pid: int) -> Callable[[], None]:
         """In a thread."""

@@ -22,6 +22,7 @@ _MS = 1_000_000
 PATIENCE_NS = 10_000 * _MS
 # After an answer that never came, or that said "still busy".
 _RETRY_NS = 200 * _MS
+_BEGINS_AS_FAILED = Fact(verdict=Verdict.BAD, reason="counts as failed until it is good (initFail)", presumed=True)
 
 
 class RemoteTracker(Tracker):
@@ -31,8 +32,7 @@ class RemoteTracker(Tracker):
         super().__init__(track, vip, around, moved)
         self._interval_ns = duration_ms(self.check["interval"]) * _MS
         self._timeout_ns = duration_ms(self.check.get("timeout", self.check["interval"])) * _MS
-        what = "has not run yet"
-        first = bad(what) if self.check.get("initFail") else unknown(what)
+        first = _BEGINS_AS_FAILED if self.check.get("initFail") else unknown("has not run yet")
         self._counted = RiseFall(rise=self.check["rise"], fall=self.check["fall"], first=first)
         self._fact: Fact = first
         self._run = Deadline(self._run_now)

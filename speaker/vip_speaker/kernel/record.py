@@ -2,6 +2,7 @@
 
 A mark on each address (IFA_PROTO) tells it where the kernel has marks. Older kernels forget who added an address, so
 the router writes down what it is about to add, with the boot and the network namespace that the link numbers belong to.
+Others in the pod may write to that directory too: what they put in the way neither blocks the router nor is followed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from pathlib import Path
 
 from vip_speaker.kernel.addresses import ADDRESS_PROTOCOL, Assigned
 from vip_speaker.kernel.links import Link
+from vip_speaker.replace import replace_file
 
-_LIMIT_BYTES = 4 << 20  # 16,000 addresses; the directory may be shared with another container
+_LIMIT_BYTES = 4 << 20  # 16,000 addresses
 
 
 class Record:
@@ -41,7 +43,7 @@ class Record:
                 Assigned(ifindex=int(ifindex), ip=ip_address(ip), prefix_length=int(prefix_length))
                 for ifindex, ip, prefix_length in content["addresses"]
             )
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return frozenset()
 
     def write(self, assigned: Iterable[Assigned]) -> None:
@@ -50,9 +52,13 @@ class Record:
         if wanted == self._written:
             return
         rows = [[one.ifindex, str(one.ip), one.prefix_length] for one in wanted]
-        draft = self._path.with_name(f".{self._path.name}.new")
-        draft.write_text(json.dumps({"boot": self._boot, "addresses": rows}), encoding="ascii")
-        draft.replace(self._path)
+        text = json.dumps({"boot": self._boot, "addresses": rows}).encode()
+        name = self._path.name
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            replace_file(directory, name, text, temporary=f".{name}.new", mode=0o644)
+        finally:
+            os.close(directory)
         self._written = wanted
 
 

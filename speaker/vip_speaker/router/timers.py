@@ -1,7 +1,7 @@
 """Deadlines of everything that waits, earliest first. Pure: the loop asks for the next instant and runs what is due.
 
 A deadline is set, never cancelled and re-created: an entry of the heap counts only while it still says what its
-`Deadline` says, so a stale timer cannot fire.
+`Deadline` says, and what is due together runs only while nothing set it anew, so a stale timer cannot fire.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from itertools import count
 class Deadline:
     """One thing that waits: `callback(now_ns)` runs once when its instant has come."""
 
-    __slots__ = ("at_ns", "callback")
+    __slots__ = ("at_ns", "callback", "due")
 
     def __init__(self, callback: Callable[[int], None]) -> None:
         self.callback = callback
         self.at_ns: int | None = None
+        self.due = False  # its instant has come, and it has not run yet
 
 
 class TimerQueue:
@@ -29,7 +30,8 @@ class TimerQueue:
         self._serial = count()
 
     def set(self, deadline: Deadline, at_ns: int | None) -> None:
-        """Run `deadline` at `at_ns`, instead of when it was set to before; None: not at all."""
+        """Run `deadline` at `at_ns`, instead of when it was set to before; None: not at all, even where it is due."""
+        deadline.due = False
         if at_ns == deadline.at_ns:
             return
         deadline.at_ns = at_ns
@@ -51,10 +53,11 @@ class TimerQueue:
         due: list[Deadline] = []
         while (at_ns := self.next_at_ns()) is not None and at_ns <= now_ns:
             deadline = heapq.heappop(self._heap)[2]
-            deadline.at_ns = None
+            deadline.at_ns, deadline.due = None, True
             due.append(deadline)
         for deadline in due:
-            if deadline.at_ns is None:
+            if deadline.due:
+                deadline.due = False
                 deadline.callback(now_ns)
                 if between is not None:
                     between()

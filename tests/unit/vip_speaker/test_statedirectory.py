@@ -279,6 +279,45 @@ def test_the_lock_tells_whether_a_router_runs(directory):
     os.close(directory._lock)
 
 
+def a_full_directory(path: Path) -> None:
+    path.mkdir()
+    (path / "not empty").touch()
+
+
+def a_strangers_file(path: Path) -> None:
+    path.touch(mode=0o600)
+    os.chown(path, 65534, 65534)
+
+
+@pytest.mark.parametrize(
+    "trap",
+    [os.mkfifo, lambda path: path.symlink_to(path.with_name("victim")), a_full_directory, a_strangers_file],
+    ids=["FIFO", "symlink", "directory", "file of another user"],
+)
+def test_nothing_that_has_the_locks_name_keeps_a_router_from_starting(directory, trap):
+    """In a pod the router has no rights over other users' files: such a lock would be in its way as a FIFO is."""
+    victim = directory.path / "victim"
+    victim.write_text("untouched")
+    before = victim.stat()
+    trap(directory.path / "router.lock")
+    directory.hold()
+    lock = (directory.path / "router.lock").lstat()
+    assert (stat.S_ISREG(lock.st_mode), stat.S_IMODE(lock.st_mode), lock.st_uid) == (True, 0o644, os.geteuid())
+    assert lock.st_ino == os.fstat(directory._lock).st_ino
+    assert StateDirectory(directory.path).router_runs()
+    assert (victim.read_text(), victim.stat().st_mode) == ("untouched", before.st_mode)
+    os.close(directory._lock)
+
+
+def test_a_lock_that_is_held_stays_whatever_is_in_it(directory):
+    directory.hold()
+    os.truncate(directory.path / "router.lock", 1 << 30)
+    with pytest.raises(AlreadyHeldError):
+        StateDirectory(directory.path).hold()
+    assert (directory.path / "router.lock").stat().st_ino == os.fstat(directory._lock).st_ino
+    os.close(directory._lock)
+
+
 class Reads:
     """Which files are read while the context is open."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from vip_speaker.health.aside import attempt
 from vip_speaker.router.timers import Deadline, TimerQueue
 
 
@@ -34,6 +35,11 @@ class VirtualLoop:
             self.others.run_due(self._now_ns)
         self._now_ns = end_ns
 
+    def stall_until(self, at_ns: int) -> None:
+        """The processor was elsewhere: all that is due by then runs together."""
+        self._now_ns = at_ns
+        self.others.run_due(at_ns)
+
 
 class VirtualAside:
     """Work beside the virtual loop: done when time passes, unless it `hangs`, or is done but `slow` to be told."""
@@ -43,21 +49,21 @@ class VirtualAside:
         self.hangs = self.slow = False
         self._hung = []
 
-    def do(self, work):
+    def do(self, work, failed):
         if self.slow:
             told = work()
-            self._hung.append(lambda: told)
+            self._hung.append((lambda: told, failed))
         elif self.hangs:
-            self._hung.append(work)
+            self._hung.append((work, failed))
         else:
-            self._loop.others.set(Deadline(lambda _now_ns: work()()), self._loop.now_ns())
+            self._loop.others.set(Deadline(lambda _now_ns: attempt(work, failed)()), self._loop.now_ns())
 
     def recover(self):
         """What hung comes back."""
         self.hangs = self.slow = False
         hung, self._hung = self._hung, []
-        for work in hung:
-            self.do(work)
+        for work, failed in hung:
+            self.do(work, failed)
 
 
 @dataclass

@@ -35,6 +35,10 @@ async def until(condition):
             await asyncio.sleep(0.001)
 
 
+def never(reason):
+    raise AssertionError(reason)
+
+
 def threads():
     return {one for one in threading.enumerate() if one.name.startswith("aside-")}
 
@@ -48,7 +52,7 @@ def test_work_is_done_in_order_by_one_thread_and_told_on_the_loop():
 
     async def play(_loop, aside):
         for number in range(20):
-            aside.do(lambda number=number: work(number))
+            aside.do(lambda number=number: work(number), never)
             await until(lambda number=number: len(told) > number)
 
     before = threads()
@@ -63,6 +67,26 @@ def all_end(left):
     return not any(one.is_alive() for one in left)
 
 
+def test_what_goes_wrong_is_told_and_the_thread_goes_on(monkeypatch):
+    monkeypatch.setattr(module, "MAXIMUM_THREADS", 1)
+    told = []
+
+    def wrong():
+        raise RuntimeError("nobody thought of this")
+
+    async def play(_loop, aside):
+        for number in range(3):
+            aside.do(wrong, told.append)
+            aside.do(lambda number=number: lambda: told.append(number), never)
+        await until(lambda: len(told) == 6)
+
+    before = threads()
+    on_the_loop(play)
+    why = "RuntimeError: nobody thought of this"
+    assert told == [why, 0, why, 1, why, 2]
+    assert all_end(threads() - before)
+
+
 def test_what_hangs_holds_up_nobody_up_to_a_bound(monkeypatch):
     monkeypatch.setattr(module, "MAXIMUM_THREADS", 3)
     release, told = threading.Event(), []
@@ -73,11 +97,11 @@ def test_what_hangs_holds_up_nobody_up_to_a_bound(monkeypatch):
 
     async def play(_loop, aside):
         for number in range(2):
-            aside.do(lambda number=number: hang(number))
-        aside.do(lambda: lambda: told.append("quick"))
+            aside.do(lambda number=number: hang(number), never)
+        aside.do(lambda: lambda: told.append("quick"), never)
         await until(lambda: told == ["quick"])
-        aside.do(lambda: hang(2))
-        aside.do(lambda: lambda: told.append("late"))  # every thread hangs
+        aside.do(lambda: hang(2), never)
+        aside.do(lambda: lambda: told.append("late"), never)  # every thread hangs
         assert len(threads() - before) == 3
         await asyncio.sleep(0.05)
         assert told == ["quick"]
@@ -137,7 +161,7 @@ def test_the_end_waits_for_nothing_that_hangs():
     release = threading.Event()
 
     async def play(_loop, aside):
-        aside.do(lambda: release.wait(PATIENCE_S) and (lambda: None))
+        aside.do(lambda: release.wait(PATIENCE_S) and (lambda: None), never)
 
     began = time.monotonic()
     on_the_loop(play)

@@ -24,6 +24,15 @@ def test_rise_and_fall_count_results_in_a_row(rise, fall, results, expected):
     assert "".join(counted.put(facts[one]).reason for one in results) == expected
 
 
+@pytest.mark.parametrize(
+    ("rise", "fall", "results", "expected"), [(3, 1, "ggg", "--g"), (1, 1, "g", "g"), (2, 3, "gbgg", "-bbg")]
+)
+def test_what_begins_as_failed_has_to_rise(rise, fall, results, expected):
+    counted = RiseFall(rise=rise, fall=fall, first=bad("-"))
+    facts = {"g": G, "b": B}
+    assert "".join(counted.put(facts[one]).reason for one in results) == expected
+
+
 def test_a_check_that_flaps_changes_once_per_interval():
     hold = Hold(G, interval_ns=1000)
     assert hold.put(B, 0)

@@ -71,3 +71,12 @@ def test_a_link_may_not_lead_out_of_what_is_mounted(tmp_path):
     assert not host.leads_out(tmp_path / "host" / "srv" / "current" / "file")
     assert host.leads_out(tmp_path / "host" / "srv" / "away" / "hostname")
     assert not HostFiles().leads_out(Path("/etc/hostname"))
+
+
+def test_links_in_a_circle_lead_nowhere(tmp_path):
+    located = tmp_path / "srv" / "circle" / "value"
+    (tmp_path / "srv").mkdir()
+    located.parent.symlink_to("circle")
+    assert not HostFiles(root=tmp_path, directories=(Path("/srv"),)).leads_out(located)
+    assert presence(located, located).reason == f"{located} cannot be looked at: Too many levels of symbolic links"
+    assert number_in(located, located).reason == f"{located} cannot be read: Too many levels of symbolic links"

@@ -15,8 +15,10 @@ from vip_speaker.health.monitor import KINDS, Health
 from vip_speaker.health.remote import PATIENCE_NS
 from vip_speaker.health.runner import Outcome
 from vip_speaker.health.tracker import Surroundings
+from vip_speaker.router.timers import Deadline
 
 MS = 1_000_000
+BEGINS_AS_FAILED = "chk: counts as failed until it is good (initFail)"
 
 
 class FakeProcesses:
@@ -241,6 +243,40 @@ def test_a_mounted_file_behind_a_link_that_leads_out_is_bad(world, tmp_path):
     )
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_file_behind_links_in_a_circle_is_bad_until_they_are_put_right(world, tmp_path, exists):
+    (tmp_path / "run").mkdir()
+    circle = tmp_path / "run" / "circle"
+    circle.symlink_to("circle")
+    world.files.host = HostFiles(root=tmp_path, directories=(Path("/run"),))
+    world.follow(vip(track("file", 0, path="/run/circle/value", exists=exists)))
+    world.loop.pass_ms(10)
+    assert world.assess().fault.startswith("chk: /run/circle/value ")
+    circle.unlink()
+    circle.mkdir()
+    (circle / "value").write_text("0")
+    world.loop.pass_ms(1500)
+    assert world.assess().fault is None
+
+
+def test_a_look_that_goes_wrong_is_a_bad_check_with_the_reason(world, tmp_path, monkeypatch):
+    world.follow(vip(track("file", 0, path=str(tmp_path / "value"), exists=False)))
+    world.loop.pass_ms(10)
+    assert world.assess().fault is None
+
+    def wrong(_path):
+        raise RuntimeError("nobody thought of this")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "lstat", wrong)
+        world.loop.pass_ms(1000)
+        assert world.assess().fault == (
+            f"chk: {tmp_path}/value cannot be looked at: RuntimeError: nobody thought of this"
+        )
+    world.loop.pass_ms(2000)
+    assert world.assess().fault is None
+
+
 def test_inotify_tells_of_a_file_at_once(world, tmp_path):
     path = tmp_path / "flag"
     world.follow(vip(track("file", 10, path=str(path), exists=True)))
@@ -331,6 +367,15 @@ def test_a_watch_may_end_while_its_file_system_hangs(world, aside, tmp_path):
     world.loop.pass_ms(0)
 
 
+def test_a_watch_may_end_at_the_very_moment_of_a_look(world, tmp_path):
+    world.follow(vip(track("file", 10, path=str(tmp_path / "flag"), exists=True)))
+    world.loop.pass_ms(0)
+    due_ns = world.loop.others.next_at_ns()
+    world.loop.others.set(Deadline(lambda _now_ns: world.follow(vip())), due_ns - 1000)
+    world.loop.stall_until(due_ns)
+    world.loop.pass_ms(5000)
+
+
 # --- script, tcp, http
 
 
@@ -356,11 +401,30 @@ def test_a_run_that_takes_long_is_not_started_twice(world):
     assert len(world.runner.asked) == 2
 
 
+def test_a_check_that_goes_at_the_very_moment_of_its_next_run_runs_no_more(world):
+    world.follow(vip(script()))
+    world.loop.pass_ms(1)
+    world.runner.answer(True)
+    due_ns = world.loop.others.next_at_ns()
+    world.loop.others.set(Deadline(lambda _now_ns: world.health.documents({})), due_ns - 1000)
+    world.loop.stall_until(due_ns)
+    assert len(world.runner.asked) == 1
+    assert world.loop.others.next_at_ns() is None
+
+
 def test_init_fail(world):
-    assert world.follow(vip(script(0, initFail=True))).fault == "chk: has not run yet"
+    assert world.follow(vip(script(0, initFail=True))).fault == BEGINS_AS_FAILED
     world.loop.pass_ms(1)
     world.runner.answer(True)
     assert world.assess().fault is None
+
+
+def test_init_fail_takes_as_many_good_runs_as_rise_says(world):
+    world.follow(vip(script(0, initFail=True, rise=3)))
+    for good, fault in ((True, True), (True, True), (False, True), (True, True), (True, True), (True, False)):
+        world.loop.pass_ms(1000)
+        world.runner.answer(good)
+        assert bool(world.assess().fault) == fault
 
 
 def test_weight_zero_waits_for_its_first_result(world):
@@ -470,6 +534,43 @@ def test_an_entry_that_is_edited_counts_as_before_until_its_first_result(world):
     )
     world.follow(vip())
     assert world.follow(vip(script(10))).contribution == 0, "what was taken out is new"
+
+
+@pytest.mark.parametrize("weight", [0, 10])
+def test_an_edit_alone_moves_nothing_with_init_fail_either(world, weight):
+    world.follow(vip(script(weight, initFail=True, rise=2)))
+    for _ in range(2):
+        world.loop.pass_ms(1000)
+        world.runner.answer(True)
+    well = world.assess()
+    assert (well.fault, well.contribution) == (None, weight)
+    assert world.follow(vip(script(weight, initFail=True, rise=2, interval="2s"))) == well
+    assert world.follow(vip(script(weight, initFail=True, rise=3, interval="2s"))) == well, "edited twice"
+    for _ in range(3):
+        world.loop.pass_ms(2000)
+        world.runner.answer(True)
+        assert world.assess() == well
+    world.loop.pass_ms(2000)
+    world.runner.answer(False)
+    assert (bool(world.assess().fault), world.value) == (weight == 0, 0)
+
+
+def test_a_failure_after_an_edit_counts_with_init_fail_too(world):
+    world.follow(vip(script(initFail=True)))
+    world.loop.pass_ms(1)
+    world.runner.answer(True)
+    assert world.follow(vip(script(initFail=True, interval="2s"))).contribution == 10
+    world.loop.pass_ms(1)
+    world.runner.answer(False)
+    assert world.value == 0
+
+
+def test_a_check_that_counted_as_failed_goes_on_so_when_it_is_edited(world):
+    assert world.follow(vip(script(0, initFail=True))).fault == BEGINS_AS_FAILED
+    assert world.follow(vip(script(0))).fault == BEGINS_AS_FAILED
+    world.loop.pass_ms(1)
+    world.runner.answer(True)
+    assert world.assess().fault is None
 
 
 def test_a_weight_that_moves_nothing_is_warned_of_once(world, caplog):

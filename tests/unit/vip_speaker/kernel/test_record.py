@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -54,6 +56,9 @@ def test_the_same_content_is_not_written_twice(tmp_path: Path) -> None:
         b'{"boot": "one", "addresses": [[1]]}',
         b'{"boot": "one", "addresses": [[7, "x", 32]]}',
         b"\xff",
+        b"[" * 100_000,
+        b'{"boot": "one", "addresses": [[Infinity, "10.0.0.1", 32]]}',
+        b'{"boot": "one", "addresses": [[7, ["10.0.0.1"], 32]]}',
     ],
 )
 def test_nonsense_is_nothing(tmp_path: Path, content: bytes) -> None:
@@ -69,8 +74,28 @@ def test_a_fifo_or_symlink_in_its_place_is_nothing(tmp_path: Path) -> None:
     assert Record(tmp_path / "link", boot="one").load() == frozenset()
 
 
+TRAPS: dict[str, Callable[[Path], None]] = {
+    "FIFO": os.mkfifo,
+    "symlink": lambda path: path.symlink_to(path.with_name("victim")),
+    "directory": lambda path: (path / "with something in it").mkdir(parents=True),
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+@pytest.mark.parametrize("name", ["held", ".held.new"])
+def test_what_is_in_its_way_is_replaced_and_never_written_through(tmp_path: Path, name: str, trap: str) -> None:
+    (tmp_path / "victim").write_text("untouched")
+    TRAPS[trap](tmp_path / name)
+    writer = threading.Thread(target=lambda: Record(tmp_path / "held", boot="one").write([OURS]), daemon=True)
+    writer.start()  # a FIFO without a reader would block it for ever
+    writer.join(10)
+    assert not writer.is_alive()
+    assert Record(tmp_path / "held", boot="one").load() == {OURS}
+    assert (tmp_path / "victim").read_text() == "untouched"
+
+
 def test_a_directory_that_is_gone_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="held"):
+    with pytest.raises(OSError, match="gone"):
         Record(tmp_path / "gone" / "held", boot="one").write([OURS])
 
 

@@ -1,3 +1,4 @@
+import pytest
 from vip_speaker.router.timers import Deadline, TimerQueue
 
 
@@ -59,14 +60,33 @@ def test_a_callback_that_sets_its_deadline_to_now_does_not_starve_the_others():
     assert queue.next_at_ns() == 10
 
 
-def test_a_callback_can_withdraw_or_move_another_that_is_due():
+@pytest.mark.parametrize("instants", [(None,), (99,), (None, 99), (99, None), (15,)])
+def test_a_callback_can_withdraw_or_move_another_that_is_due(instants):
     queue, log = TimerQueue(), []
     second = recorder(log, "second")
-    queue.set(Deadline(lambda _: queue.set(second, 99)), 10)
+
+    def first(_now_ns):
+        for at_ns in instants:
+            queue.set(second, at_ns)
+
+    queue.set(Deadline(first), 10)
     queue.set(second, 11)
     queue.run_due(20)
     assert log == []
-    assert queue.next_at_ns() == 99
+    assert queue.next_at_ns() == instants[-1]
+    queue.run_due(99)
+    assert log == ([("second", 99)] if instants[-1] else [])
+
+
+def test_a_deadline_that_was_withdrawn_while_due_can_be_set_again():
+    queue, log = TimerQueue(), []
+    second = recorder(log, "second")
+    queue.set(Deadline(lambda _: queue.set(second, None)), 10)
+    queue.set(second, 10)
+    queue.run_due(10)
+    queue.set(second, 20)
+    queue.run_due(20)
+    assert log == [("second", 20)]
 
 
 def test_setting_the_same_instant_again_leaves_one_entry():
