@@ -234,10 +234,14 @@ class Daemon:
         instance = self.instances.get(vip.name)
         if instance is None:
             instance = self.instances[vip.name] = Instance(self, vip)
-        fault = self._conflicts_now.get(vip.name)
-        if fault is None and isinstance(resolution, Resolved):
-            fault = _link_fault(self.kernel.links.get(resolution.ifindex), resolution.interface) or health.fault
-            resolution = _held_back(resolution, health, self.kernel, takes_part=instance.takes_part)
+        fault, conflict = None, self._conflicts_now.get(vip.name)
+        if isinstance(resolution, Resolved):
+            link = self.kernel.links.get(resolution.ifindex)
+            if conflict is not None:
+                resolution = Unusable(reason=conflict, link=link)
+            else:
+                fault = _link_fault(link, resolution.interface) or health.fault
+                resolution = _held_back(resolution, health, self.kernel, takes_part=instance.takes_part)
         try:
             instance.apply(vip, resolution, fault=fault, health=health)
         except (LinkError, KernelError, OSError) as error:

@@ -42,6 +42,7 @@ from vip_speaker.vrrp.types import (
     Config,
     Event,
     Failed,
+    FaultState,
     FormerTaken,
     Heard,
     Identity,
@@ -154,6 +155,7 @@ class Instance:
                     self.account.reason_is(self.role, reason)
                 else:
                     self._step(Shutdown())
+        self._stop_listening_if_out()
         self._services.state_changed(self.name)
 
     def release(self, *, at_once: bool = False) -> None:
@@ -229,6 +231,17 @@ class Instance:
         if idle and self._wanted and self._ready and self._fault is None:
             self._step(Startup())
 
+    def _stop_listening_if_out(self) -> None:
+        """Out of the election with nothing in force: the VRID and the addresses of before may be another VIP's, and so
+        may all that is heard of them.
+        """
+        if not self._ready and isinstance(self.state, InitState | FaultState):
+            self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        self._identities.close()
+        self.resolved = None
+
     def _listen_on(self, link: Link | None) -> None:
         if link is not None and (self.link is None or self.link.ifindex != link.ifindex):
             self.link = self._services.active_link(link.ifindex, link.name)
@@ -240,8 +253,7 @@ class Instance:
 
     def close(self) -> None:
         """Stop listening; after `finished`."""
-        self._identities.close()
-        self.resolved = None
+        self._stop_listening()
         self._timers.set(self._deadline, None)
         self.defence.close()
         self.holding.take_down()
@@ -330,6 +342,7 @@ class Instance:
             self._carry_out(action)
         self._identities.follow(self.state)
         self._schedule()
+        self._stop_listening_if_out()
         if isinstance(self.state, InitState) and not isinstance(event, Startup):
             self._start_if_ready()
             self._retire_if_done()

@@ -14,7 +14,10 @@ EVENTS_ONLY = {"MasterChanged"}
 def constants() -> set[str]:
     """Every literal of the plan that looks like a reason: CamelCase of at least two humps, or a known single word."""
     found: set[str] = set()
-    for path in (*(PLAN / "conditions").glob("*.py"), *(PLAN / f"{name}.py" for name in ("acceptance", "participation", "virtualip"))):
+    for path in (
+        *(PLAN / "conditions").glob("*.py"),
+        *(PLAN / f"{name}.py" for name in ("acceptance", "participation", "virtualip")),
+    ):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found |= {node.value} if re.fullmatch(r"(?=.*[a-z])[A-Z][A-Za-z]*[A-Z][A-Za-z]*", node.value) else set()

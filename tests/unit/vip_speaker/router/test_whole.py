@@ -40,19 +40,25 @@ class Story:
             document["assignment"] = assignment
         self.host.write(name, json.dumps(document))
 
-    def hear(self, *, vrid: int, priority: int) -> None:
-        """10.0.0.2 advertises 10.0.0.100, every 100 ms, once."""
+    def hear(self, *, vrid: int, priority: int, address: str = "10.0.0.100") -> None:
+        """10.0.0.2 advertises `address`, every 100 ms, once."""
         content = Content(
             version=3,
             vrid=vrid,
             priority=priority,
             interval_ns=100 * MS,
             source=ip_address("10.0.0.2"),
-            addresses=(ip_address("10.0.0.100"),),
+            addresses=(ip_address(address),),
         )
         frame = encode_frame(content, source_mac="02:00:00:00:00:77")
         received = Received(packet=frame[14:], ethertype=ETH_P_IP, source_mac=frame[6:12], ifindex=self.eth0.ifindex)
         self.host.deliver(received)
+
+    def listen_for(self, duration_ns: int, *, vrid: int, priority: int, address: str = "10.0.0.100") -> None:
+        """10.0.0.2 is MASTER meanwhile."""
+        for _ in range(duration_ns // (100 * MS)):
+            self.hear(vrid=vrid, priority=priority, address=address)
+            self.host.run_for(100 * MS)
 
     def role(self, name: str) -> Role:
         return self.host.daemon.instances[name].role
@@ -184,3 +190,63 @@ def test_a_leaver_whose_address_is_free_at_last_does_not_announce_it(story: Stor
     story.host.run_for(1500 * MS)
     assert story.on(story.eth0) == {"10.0.0.100/32", "10.0.0.101/32"}
     assert [one for one in sent if decode_announcement(one) is not None] == []
+
+
+def test_a_vip_that_gives_way_to_another_hears_nothing_in_its_place(story: Story) -> None:
+    """Nor does it after the one in force changed and listens anew."""
+    story.write("first", "10.0.0.100", virtualRouterID=1)
+    story.listen_for(SECOND, vrid=1, priority=200)
+    story.write("second", "10.0.0.150", virtualRouterID=1)
+    story.listen_for(SECOND, vrid=1, priority=200)
+    assert (story.role("first"), story.role("second")) == (Role.BACKUP, Role.FAULT)
+    story.write("first", "10.0.0.100", virtualRouterID=1, priority=101)
+    story.listen_for(SECOND, vrid=1, priority=200)
+    assert story.role("first") is Role.BACKUP
+    assert story.host.daemon.instances["second"].counters["adverts_received"] == 0
+    story.host.remove("first")
+    story.listen_for(SECOND, vrid=1, priority=200, address="10.0.0.150")
+    assert story.role("second") is Role.BACKUP, "its turn has come"
+
+
+def test_whoever_has_the_address_is_told_that_it_is_served(story: Story) -> None:
+    """Not another VIP with the same address, which takes no part because of it."""
+    story.write("first", "10.0.0.100", virtualRouterID=1)
+    story.listen_for(SECOND, vrid=1, priority=200)
+    story.write("second", "10.0.0.100", virtualRouterID=2)
+    story.listen_for(SECOND, vrid=1, priority=200)
+    assert (story.role("first"), story.role("second")) == (Role.BACKUP, Role.FAULT)
+    story.listen_for(2 * SECOND, vrid=9, priority=200)
+    assert story.role("first") is Role.BACKUP
+
+
+def test_a_vip_that_lost_its_assignment_hears_nothing_in_place_of_the_next(story: Story) -> None:
+    """It waits in INIT, and its VRID is another VIP's by now; it listens again when it has one."""
+    story.write("first", "10.0.0.100", assignment={"priority": 100, "virtualRouterID": 1})
+    story.listen_for(SECOND, vrid=1, priority=200)
+    story.write("first", "10.0.0.100", assignment={"priority": 100})
+    story.host.run_for(500 * MS)
+    story.write("second", "10.0.0.150", assignment={"priority": 100, "virtualRouterID": 1})
+    story.listen_for(2 * SECOND, vrid=1, priority=200, address="10.0.0.150")
+    assert (story.role("first"), story.role("second")) == (Role.INIT, Role.BACKUP)
+    story.host.remove("second")
+    story.host.run_for(SECOND)
+    story.write("first", "10.0.0.100", assignment={"priority": 100, "virtualRouterID": 1})
+    story.listen_for(SECOND, vrid=1, priority=200)
+    assert story.role("first") is Role.BACKUP
+
+
+def test_a_master_that_lost_its_assignment_listens_until_it_is_gone(story: Story) -> None:
+    """Its successor is what it waits for."""
+    assigned = {"priority": 100, "virtualRouterID": 1}
+    story.write("web", "10.0.0.100", assignment=assigned)
+    story.host.run_for(SECOND)
+    story.write("web", "10.0.0.100", assignment={"priority": 100})
+    story.host.run_for(50 * MS)
+    assert (story.role("web"), story.host.node.silent) == (Role.MASTER, set())
+    story.hear(vrid=1, priority=90)
+    story.host.run_for(10 * MS)
+    assert story.host.node.silent == {ip_address("10.0.0.100")}
+    story.host.run_for(SECOND)
+    assert (story.role("web"), story.on(story.eth0)) == (Role.INIT, set())
+    story.listen_for(SECOND, vrid=1, priority=90)
+    assert story.host.daemon.instances["web"].counters["adverts_received"] == 1
