@@ -145,6 +145,11 @@ class Daemon:
         others = (one for other, one in self.instances.items() if other != name)
         return frozenset(assigned for one in others for assigned in one.holding.assigned)
 
+    def links_elsewhere(self, name: str) -> frozenset[int]:
+        """The links that other instances than `name` use: VIPs that swap their VRIDs swap those of virtual MACs."""
+        others = (one for other, one in self.instances.items() if other != name)
+        return frozenset(ifindex for one in others for ifindex in one.holding.links)
+
     # --- life
 
     def start(self) -> None:

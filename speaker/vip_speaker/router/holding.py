@@ -80,6 +80,11 @@ class Holding:
         self._frames_differ = any(self._frames.get(ip, frame) != frame for ip, frame in before.items())
 
     @property
+    def links(self) -> set[int]:
+        """The links that the addresses go on, and those that are given up as soon as nothing is on them any more."""
+        return {place.ifindex for place in self._places.values()} | self._obsolete
+
+    @property
     def stands(self) -> bool:
         """The links that the addresses go on are still there."""
         return all(place.ifindex in self._services.kernel.links for place in self._places.values())
@@ -234,7 +239,7 @@ class Holding:
     def _remove_obsolete_links(self) -> None:
         kernel = self._services.kernel
         obsolete, self._obsolete = self._obsolete, set()
-        for ifindex in obsolete & kernel.virtual_mac_links:
+        for ifindex in (obsolete & kernel.virtual_mac_links) - self._services.links_elsewhere(self._name):
             try:
                 kernel.remove_virtual_mac(kernel.links[ifindex])
             except KernelError as error:

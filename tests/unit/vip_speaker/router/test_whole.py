@@ -250,3 +250,29 @@ def test_a_master_that_lost_its_assignment_listens_until_it_is_gone(story: Story
     assert (story.role("web"), story.on(story.eth0)) == (Role.INIT, set())
     story.listen_for(SECOND, vrid=1, priority=90)
     assert story.host.daemon.instances["web"].counters["adverts_received"] == 1
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_vips_that_swap_their_vrids_swap_the_links_of_their_virtual_macs(story: Story, names: tuple[str, str]) -> None:
+    """Each finds the link that the other leaves, and whoever is looked at last must not delete what the other has."""
+    other, web = names
+
+    def hear_both(*, web_vrid: int, priority: int = 200) -> None:
+        for _ in range(10):
+            story.hear(vrid=web_vrid, priority=priority, address="10.0.0.100")
+            story.hear(vrid=3 - web_vrid, priority=200, address="10.0.0.150")
+            story.host.run_for(100 * MS)
+
+    story.write(web, "10.0.0.100", virtualRouterID=1, virtualMAC=True)
+    story.write(other, "10.0.0.150", virtualRouterID=2, virtualMAC=True)
+    hear_both(web_vrid=1)
+    story.write(web, "10.0.0.100", virtualRouterID=2, virtualMAC=True)
+    story.write(other, "10.0.0.150", virtualRouterID=1, virtualMAC=True)
+    hear_both(web_vrid=2)
+    assert (story.role(web), story.role(other)) == (Role.BACKUP, Role.BACKUP)
+    hear_both(web_vrid=2, priority=50)
+    assert (story.role(web), story.role(other)) == (Role.MASTER, Role.BACKUP)
+    assert story.on(story.link(f"kv4-{story.eth0.ifindex}-2")) == {"10.0.0.100/32"}
+    story.host.remove(other)
+    story.host.run_for(3 * SECOND)
+    assert [one.name for one in story.host.node.links.values()] == ["eth0", f"kv4-{story.eth0.ifindex}-2"]
