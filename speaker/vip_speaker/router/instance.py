@@ -149,7 +149,7 @@ class Instance:
                 self._set_fault(reason)
                 self._listen_on(link)
             case Waiting(reason=reason, link=link):
-                self._set_fault(None)
+                self._fault, self._failed = None, False  # with no Recovered: an owner would be MASTER for a moment
                 self._listen_on(link)
                 if isinstance(self.state, InitState):
                     self.account.reason_is(self.role, reason)

@@ -276,3 +276,27 @@ def test_vips_that_swap_their_vrids_swap_the_links_of_their_virtual_macs(story: 
     story.host.remove(other)
     story.host.run_for(3 * SECOND)
     assert [one.name for one in story.host.node.links.values()] == ["eth0", f"kv4-{story.eth0.ifindex}-2"]
+
+
+def test_an_owner_in_fault_that_is_to_wait_is_not_master_first(story: Story) -> None:
+    """An owner that recovers is MASTER at once; here nothing has recovered."""
+    checks = [{"name": "ready", "node": {"condition": "Ready"}}]
+
+    def write(*, ready: bool, **assignment: Any) -> None:
+        facts = [{"name": "ready", "value": ready}]
+        story.write("web", "10.0.0.100", track=checks, assignment={"virtualRouterID": 1, "facts": facts, **assignment})
+        story.host.run_for(SECOND)
+
+    write(ready=True, priority=255)
+    assert story.role("web") is Role.MASTER
+    write(ready=False, priority=255)
+    assert story.role("web") is Role.FAULT
+    sent: list[bytes] = []
+    story.host.sent = lambda _ifindex, frame: sent.append(frame)
+    write(ready=False)
+    assert (story.role("web"), sent) == (Role.INIT, [])
+    assert story.host.daemon.instances["web"].account.reason == "waiting for a priority"
+    write(ready=False, priority=255)
+    assert (story.role("web"), sent) == (Role.FAULT, [])
+    write(ready=True, priority=255)
+    assert story.role("web") is Role.MASTER
