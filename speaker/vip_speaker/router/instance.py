@@ -340,7 +340,8 @@ class Instance:
         self.state, actions = machine.step(self.config, self.state, event, self._stepped_ns)
         for action in actions:
             self._carry_out(action)
-        self._identities.follow(self.state)
+        if self._identities.follow(self.state) and self.holding.assigned:
+            self._services.holding_changed()  # the last will gives up under what is in force alone
         self._schedule()
         self._stop_listening_if_out()
         if isinstance(self.state, InitState) and not isinstance(event, Startup):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from vip_speaker.kernel.links import RTM_DELLINK, RTM_NEWADDR
 from vip_speaker.vrrp.types import MS, SECOND, Role
+from vip_speaker.will import Frame
 from vip_speaker.wire.advertisement import Content, encode_frame
 from vip_speaker.wire.neighbour import decode_announcement
 from vip_speaker.wire.received import ETH_P_IP, Received
@@ -300,3 +301,24 @@ def test_an_owner_in_fault_that_is_to_wait_is_not_master_first(story: Story) -> 
     assert (story.role("web"), sent) == (Role.FAULT, [])
     write(ready=True, priority=255)
     assert story.role("web") is Role.MASTER
+
+
+def test_the_last_will_gives_up_under_no_identity_that_is_forgotten(story: Story) -> None:
+    """By then its VRID may be another virtual router's, which would lose its master over it."""
+
+    def given_up() -> set[int]:
+        return {one.data[14 + 20 + 1] for one in story.host.will.read() if isinstance(one, Frame)}
+
+    story.write("web", "10.0.0.100", virtualRouterID=1)
+    story.host.run_for(SECOND)
+    story.write("web", "10.0.0.100", virtualRouterID=2)
+    story.host.run_for(SECOND)
+    assert given_up() == {1, 2}
+    story.hear(vrid=1, priority=50, address="10.0.0.222")
+    story.host.run_for(100 * MS)
+    assert given_up() == {2}, "the other virtual router is heard"
+    story.write("web", "10.0.0.100", virtualRouterID=3)
+    story.host.run_for(SECOND)
+    assert given_up() == {2, 3}
+    story.host.run_for(600 * SECOND)
+    assert given_up() == {3}, "all were told by now"
