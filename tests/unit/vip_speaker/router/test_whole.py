@@ -322,3 +322,26 @@ def test_the_last_will_gives_up_under_no_identity_that_is_forgotten(story: Story
     assert given_up() == {2, 3}
     story.host.run_for(600 * SECOND)
     assert given_up() == {3}, "all were told by now"
+
+
+def test_a_virtual_mac_that_is_taken_back_during_a_hand_over_leaves_no_link(story: Story) -> None:
+    """Nothing was ever on the one that is new; what is held silently is on the former one until it goes."""
+
+    def write(*, virtual_mac: bool) -> None:
+        story.write("web", "10.0.0.100", virtualRouterID=1, virtualMAC=virtual_mac)
+        story.host.daemon.reload()
+        story.host.run_for(2 * MS)
+
+    for before in (False, True):
+        write(virtual_mac=before)
+        story.host.run_for(SECOND)
+        story.hear(vrid=1, priority=200)
+        story.host.run_for(10 * MS)
+        assert (story.role("web"), story.host.node.silent) == (Role.BACKUP, {ip_address("10.0.0.100")})
+        write(virtual_mac=not before)
+        write(virtual_mac=False)
+        assert story.host.node.silent == {ip_address("10.0.0.100")}
+        assert len(story.host.node.links) == (2 if before else 1)
+        story.host.run_for(100 * MS)
+        assert [one.name for one in story.host.node.links.values()] == ["eth0"]
+        story.host.run_for(SECOND)
