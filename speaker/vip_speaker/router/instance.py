@@ -194,13 +194,14 @@ class Instance:
         )
         link.attach(channel, self)
         previous_channel = self._identities.enter(channel)
+        if previous_channel is not None:
+            self._identities.leave(previous_channel)  # before anything that may fail: nobody would know of it any more
         self.resolved, self.config, self.link = resolved, resolved.config, link
         self.holding.place(link, places, resolved.addresses)
         self.holding.owner = resolved.config.priority == OWNER_PRIORITY
         self.holding.lifetime_s = address_lifetime_s(resolved.config, self._services.address_lifetime_s)
         self._prepare(channel)
         if previous_channel is not None and previous_config is not None:
-            self._identities.leave(previous_channel)
             if not isinstance(self.state, InitState):
                 self._step(Reconfigured(previous=previous_config))
             if self._identities.former_is_taken:

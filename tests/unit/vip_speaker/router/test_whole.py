@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -10,6 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from vip_speaker.kernel import KernelError
 from vip_speaker.kernel.links import RTM_DELLINK, RTM_NEWADDR
 from vip_speaker.vrrp.types import MS, SECOND, Role
 from vip_speaker.will import Frame
@@ -345,3 +347,25 @@ def test_a_virtual_mac_that_is_taken_back_during_a_hand_over_leaves_no_link(stor
         story.host.run_for(100 * MS)
         assert [one.name for one in story.host.node.links.values()] == ["eth0"]
         story.host.run_for(SECOND)
+
+
+def test_a_change_that_the_kernel_refuses_leaves_nobody_listening_as_before(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The VRID of before is another VIP's by now, which would not hear its master."""
+
+    def prepare(*_: object) -> None:
+        raise KernelError("cannot ask the kernel", errno.ENOBUFS)
+
+    story.write("web", "10.0.0.100", virtualRouterID=1)
+    story.listen_for(SECOND, vrid=1, priority=200)
+    with monkeypatch.context() as patch:
+        patch.setattr(story.host.kernel, "prepare", prepare)
+        story.write("web", "10.0.0.100", virtualRouterID=2)
+        story.host.run_for(SECOND)
+        assert story.role("web") is Role.FAULT
+    story.listen_for(2 * SECOND, vrid=2, priority=200)
+    assert story.role("web") is Role.BACKUP
+    story.write("other", "10.0.0.150", virtualRouterID=1)
+    story.listen_for(2 * SECOND, vrid=1, priority=200, address="10.0.0.150")
+    assert story.role("other") is Role.BACKUP
