@@ -145,6 +145,11 @@ class Daemon:
         others = (one for other, one in self.instances.items() if other != name)
         return frozenset(assigned for one in others for assigned in one.holding.assigned)
 
+    def links_elsewhere(self, name: str) -> frozenset[int]:
+        """The links that other instances than `name` use: VIPs that swap their VRIDs swap those of virtual MACs."""
+        others = (one for other, one in self.instances.items() if other != name)
+        return frozenset(ifindex for one in others for ifindex in one.holding.links)
+
     # --- life
 
     def start(self) -> None:
@@ -234,10 +239,14 @@ class Daemon:
         instance = self.instances.get(vip.name)
         if instance is None:
             instance = self.instances[vip.name] = Instance(self, vip)
-        fault = self._conflicts_now.get(vip.name)
-        if fault is None and isinstance(resolution, Resolved):
-            fault = _link_fault(self.kernel.links.get(resolution.ifindex), resolution.interface) or health.fault
-            resolution = _held_back(resolution, health, self.kernel, takes_part=instance.takes_part)
+        fault, conflict = None, self._conflicts_now.get(vip.name)
+        if isinstance(resolution, Resolved):
+            link = self.kernel.links.get(resolution.ifindex)
+            if conflict is not None:
+                resolution = Unusable(reason=conflict, link=link)
+            else:
+                fault = _link_fault(link, resolution.interface) or health.fault
+                resolution = _held_back(resolution, health, self.kernel, takes_part=instance.takes_part)
         try:
             instance.apply(vip, resolution, fault=fault, health=health)
         except (LinkError, KernelError, OSError) as error:

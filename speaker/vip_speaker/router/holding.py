@@ -80,6 +80,11 @@ class Holding:
         self._frames_differ = any(self._frames.get(ip, frame) != frame for ip, frame in before.items())
 
     @property
+    def links(self) -> set[int]:
+        """The links that the addresses go on, and those that go as soon as nothing is on them any more."""
+        return {place.ifindex for place in self._places.values()} | self._obsolete
+
+    @property
     def stands(self) -> bool:
         """The links that the addresses go on are still there."""
         return all(place.ifindex in self._services.kernel.links for place in self._places.values())
@@ -126,9 +131,8 @@ class Holding:
 
         New ones come before old ones go. Neighbours hear of what is new, and of another MAC.
         """
-        if not self._wanted:
-            self._remove_obsolete_links()
         if not self._wanted or self.silenced:
+            self._remove_obsolete_links()
             return
         self._plan()
         before = self.assigned
@@ -154,6 +158,7 @@ class Holding:
         self._remove(held)
         self._unsilence(held)
         self._services.holding_changed()
+        self._remove_obsolete_links()  # those that were given up while we were silent on them
 
     def silence(self) -> None:
         """Keep the addresses, but answer no ARP or ND for them and announce nothing."""
@@ -232,9 +237,10 @@ class Holding:
         self._remove_obsolete_links()
 
     def _remove_obsolete_links(self) -> None:
-        kernel = self._services.kernel
-        obsolete, self._obsolete = self._obsolete, set()
-        for ifindex in obsolete & kernel.virtual_mac_links:
+        """Those that nothing is on any more."""
+        kernel, in_use = self._services.kernel, {one.ifindex for one in self.assigned}
+        obsolete, self._obsolete = self._obsolete - in_use, self._obsolete & in_use
+        for ifindex in (obsolete & kernel.virtual_mac_links) - self._services.links_elsewhere(self._name):
             try:
                 kernel.remove_virtual_mac(kernel.links[ifindex])
             except KernelError as error:

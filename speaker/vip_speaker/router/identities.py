@@ -50,14 +50,16 @@ class Identities:
             return current
         return former if former is not None and former.identity == identity else None
 
-    def follow(self, state: State) -> None:
-        """Stop listening under a former identity that the election in `state` has forgotten."""
+    def follow(self, state: State) -> bool:
+        """Stop listening under a former identity that the election in `state` has forgotten; whether it just has."""
         if self.former is None or self.current is None:
-            return
+            return False
         kept = getattr(state, "former", None)
-        if kept is None or kept.identity != self.former.identity:
-            self.former.link.detach(self.former)
-            self.former = self.current.own_elsewhere = None
+        if kept is not None and kept.identity == self.former.identity:
+            return False
+        self.former.link.detach(self.former)
+        self.former = self.current.own_elsewhere = None
+        return True
 
     def close(self) -> None:
         """Stop listening."""

@@ -42,6 +42,7 @@ from vip_speaker.vrrp.types import (
     Config,
     Event,
     Failed,
+    FaultState,
     FormerTaken,
     Heard,
     Identity,
@@ -148,12 +149,13 @@ class Instance:
                 self._set_fault(reason)
                 self._listen_on(link)
             case Waiting(reason=reason, link=link):
-                self._set_fault(None)
+                self._fault, self._failed = None, False  # with no Recovered: an owner would be MASTER for a moment
                 self._listen_on(link)
                 if isinstance(self.state, InitState):
                     self.account.reason_is(self.role, reason)
                 else:
                     self._step(Shutdown())
+        self._stop_listening_if_out()
         self._services.state_changed(self.name)
 
     def release(self, *, at_once: bool = False) -> None:
@@ -192,13 +194,14 @@ class Instance:
         )
         link.attach(channel, self)
         previous_channel = self._identities.enter(channel)
+        if previous_channel is not None:
+            self._identities.leave(previous_channel)  # before anything that may fail: nobody would know of it any more
         self.resolved, self.config, self.link = resolved, resolved.config, link
         self.holding.place(link, places, resolved.addresses)
         self.holding.owner = resolved.config.priority == OWNER_PRIORITY
         self.holding.lifetime_s = address_lifetime_s(resolved.config, self._services.address_lifetime_s)
         self._prepare(channel)
         if previous_channel is not None and previous_config is not None:
-            self._identities.leave(previous_channel)
             if not isinstance(self.state, InitState):
                 self._step(Reconfigured(previous=previous_config))
             if self._identities.former_is_taken:
@@ -229,6 +232,17 @@ class Instance:
         if idle and self._wanted and self._ready and self._fault is None:
             self._step(Startup())
 
+    def _stop_listening_if_out(self) -> None:
+        """Out of the election with nothing in force: the VRID and the addresses of before may be another VIP's, and so
+        may all that is heard of them.
+        """
+        if not self._ready and isinstance(self.state, InitState | FaultState):
+            self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        self._identities.close()
+        self.resolved = None
+
     def _listen_on(self, link: Link | None) -> None:
         if link is not None and (self.link is None or self.link.ifindex != link.ifindex):
             self.link = self._services.active_link(link.ifindex, link.name)
@@ -240,8 +254,7 @@ class Instance:
 
     def close(self) -> None:
         """Stop listening; after `finished`."""
-        self._identities.close()
-        self.resolved = None
+        self._stop_listening()
         self._timers.set(self._deadline, None)
         self.defence.close()
         self.holding.take_down()
@@ -328,8 +341,10 @@ class Instance:
         self.state, actions = machine.step(self.config, self.state, event, self._stepped_ns)
         for action in actions:
             self._carry_out(action)
-        self._identities.follow(self.state)
+        if self._identities.follow(self.state) and self.holding.assigned:
+            self._services.holding_changed()  # the last will gives up under what is in force alone
         self._schedule()
+        self._stop_listening_if_out()
         if isinstance(self.state, InitState) and not isinstance(event, Startup):
             self._start_if_ready()
             self._retire_if_done()

@@ -40,6 +40,10 @@ class Services(Protocol):
         """What other instances than `name` have on the links: not to be taken off by that one."""
         ...
 
+    def links_elsewhere(self, name: str) -> frozenset[int]:
+        """The links that other instances than `name` have addresses on, or will: not to be deleted by that one."""
+        ...
+
     def state_changed(self, name: str) -> None:
         """Write the state file of `name` soon."""
         ...

@@ -61,12 +61,12 @@ class Router:
             self.identities.leave(previous)
         return channel
 
-    def listens(self, former: Identity | None) -> None:
-        """The election does, under `former` as well."""
+    def listens(self, former: Identity | None) -> bool:
+        """The election does, under `former` as well; whether that ends another one."""
         state = BackupState(master_down_at_ns=0, master_adver_interval_ns=SECOND)
         if former is not None:
             state = replace(state, former=FormerIdentity(identity=former, interval_ns=SECOND, forget_at_ns=0))
-        self.identities.follow(state)
+        return self.identities.follow(state)
 
 
 @pytest.fixture(name="router")
@@ -130,10 +130,11 @@ def test_of_two_former_ones_the_younger_counts(router):
 
 def test_it_lasts_as_long_as_the_election_listens_under_it(router):
     first, second = router.change(vrid=51), router.change(vrid=52)
-    router.listens(first.identity)
+    assert not router.listens(first.identity)
     assert router.identities.former is first
-    router.listens(None)
+    assert router.listens(None), "the last will has to be told"
     assert router.identities.former is None
+    assert not router.listens(None)
     assert router.link.attached == [second]
     assert second.own_elsewhere is None
 

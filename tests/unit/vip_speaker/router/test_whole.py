@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -10,8 +11,10 @@ from random import Random
 from typing import Any
 
 import pytest
+from vip_speaker.kernel import KernelError
 from vip_speaker.kernel.links import RTM_DELLINK, RTM_NEWADDR
 from vip_speaker.vrrp.types import MS, SECOND, Role
+from vip_speaker.will import Frame
 from vip_speaker.wire.advertisement import Content, encode_frame
 from vip_speaker.wire.neighbour import decode_announcement
 from vip_speaker.wire.received import ETH_P_IP, Received
@@ -40,19 +43,25 @@ class Story:
             document["assignment"] = assignment
         self.host.write(name, json.dumps(document))
 
-    def hear(self, *, vrid: int, priority: int) -> None:
-        """10.0.0.2 advertises 10.0.0.100, every 100 ms, once."""
+    def hear(self, *, vrid: int, priority: int, address: str = "10.0.0.100") -> None:
+        """10.0.0.2 advertises `address`, every 100 ms, once."""
         content = Content(
             version=3,
             vrid=vrid,
             priority=priority,
             interval_ns=100 * MS,
             source=ip_address("10.0.0.2"),
-            addresses=(ip_address("10.0.0.100"),),
+            addresses=(ip_address(address),),
         )
         frame = encode_frame(content, source_mac="02:00:00:00:00:77")
         received = Received(packet=frame[14:], ethertype=ETH_P_IP, source_mac=frame[6:12], ifindex=self.eth0.ifindex)
         self.host.deliver(received)
+
+    def listen_for(self, duration_ns: int, *, vrid: int, priority: int, address: str = "10.0.0.100") -> None:
+        """10.0.0.2 is MASTER meanwhile."""
+        for _ in range(duration_ns // (100 * MS)):
+            self.hear(vrid=vrid, priority=priority, address=address)
+            self.host.run_for(100 * MS)
 
     def role(self, name: str) -> Role:
         return self.host.daemon.instances[name].role
@@ -213,3 +222,179 @@ def test_a_leaver_whose_address_is_free_at_last_does_not_announce_it(story: Stor
     story.host.run_for(1500 * MS)
     assert story.on(story.eth0) == {"10.0.0.100/32", "10.0.0.101/32"}
     assert [one for one in sent if decode_announcement(one) is not None] == []
+
+
+def test_a_vip_that_gives_way_to_another_hears_nothing_in_its_place(story: Story) -> None:
+    """Nor does it after the one in force changed and listens anew."""
+    story.write("first", "10.0.0.100", virtualRouterID=1)
+    story.listen_for(SECOND, vrid=1, priority=200)
+    story.write("second", "10.0.0.150", virtualRouterID=1)
+    story.listen_for(SECOND, vrid=1, priority=200)
+    assert (story.role("first"), story.role("second")) == (Role.BACKUP, Role.FAULT)
+    story.write("first", "10.0.0.100", virtualRouterID=1, priority=101)
+    story.listen_for(SECOND, vrid=1, priority=200)
+    assert story.role("first") is Role.BACKUP
+    assert story.host.daemon.instances["second"].counters["adverts_received"] == 0
+    story.host.remove("first")
+    story.listen_for(SECOND, vrid=1, priority=200, address="10.0.0.150")
+    assert story.role("second") is Role.BACKUP, "its turn has come"
+
+
+def test_whoever_has_the_address_is_told_that_it_is_served(story: Story) -> None:
+    """Not another VIP with the same address, which takes no part because of it."""
+    story.write("first", "10.0.0.100", virtualRouterID=1)
+    story.listen_for(SECOND, vrid=1, priority=200)
+    story.write("second", "10.0.0.100", virtualRouterID=2)
+    story.listen_for(SECOND, vrid=1, priority=200)
+    assert (story.role("first"), story.role("second")) == (Role.BACKUP, Role.FAULT)
+    story.listen_for(2 * SECOND, vrid=9, priority=200)
+    assert story.role("first") is Role.BACKUP
+
+
+def test_a_vip_that_lost_its_assignment_hears_nothing_in_place_of_the_next(story: Story) -> None:
+    """It waits in INIT, and its VRID is another VIP's by now; it listens again when it has one."""
+    story.write("first", "10.0.0.100", assignment={"priority": 100, "virtualRouterID": 1})
+    story.listen_for(SECOND, vrid=1, priority=200)
+    story.write("first", "10.0.0.100", assignment={"priority": 100})
+    story.host.run_for(500 * MS)
+    story.write("second", "10.0.0.150", assignment={"priority": 100, "virtualRouterID": 1})
+    story.listen_for(2 * SECOND, vrid=1, priority=200, address="10.0.0.150")
+    assert (story.role("first"), story.role("second")) == (Role.INIT, Role.BACKUP)
+    story.host.remove("second")
+    story.host.run_for(SECOND)
+    story.write("first", "10.0.0.100", assignment={"priority": 100, "virtualRouterID": 1})
+    story.listen_for(SECOND, vrid=1, priority=200)
+    assert story.role("first") is Role.BACKUP
+
+
+def test_a_master_that_lost_its_assignment_listens_until_it_is_gone(story: Story) -> None:
+    """Its successor is what it waits for."""
+    assigned = {"priority": 100, "virtualRouterID": 1}
+    story.write("web", "10.0.0.100", assignment=assigned)
+    story.host.run_for(SECOND)
+    story.write("web", "10.0.0.100", assignment={"priority": 100})
+    story.host.run_for(50 * MS)
+    assert (story.role("web"), story.host.node.silent) == (Role.MASTER, set())
+    story.hear(vrid=1, priority=90)
+    story.host.run_for(10 * MS)
+    assert story.host.node.silent == {ip_address("10.0.0.100")}
+    story.host.run_for(SECOND)
+    assert (story.role("web"), story.on(story.eth0)) == (Role.INIT, set())
+    story.listen_for(SECOND, vrid=1, priority=90)
+    assert story.host.daemon.instances["web"].counters["adverts_received"] == 1
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_vips_that_swap_their_vrids_swap_the_links_of_their_virtual_macs(story: Story, names: tuple[str, str]) -> None:
+    """Each finds the link that the other leaves, and whoever is looked at last must not delete what the other has."""
+    other, web = names
+
+    def hear_both(*, web_vrid: int, priority: int = 200) -> None:
+        for _ in range(10):
+            story.hear(vrid=web_vrid, priority=priority, address="10.0.0.100")
+            story.hear(vrid=3 - web_vrid, priority=200, address="10.0.0.150")
+            story.host.run_for(100 * MS)
+
+    story.write(web, "10.0.0.100", virtualRouterID=1, virtualMAC=True)
+    story.write(other, "10.0.0.150", virtualRouterID=2, virtualMAC=True)
+    hear_both(web_vrid=1)
+    story.write(web, "10.0.0.100", virtualRouterID=2, virtualMAC=True)
+    story.write(other, "10.0.0.150", virtualRouterID=1, virtualMAC=True)
+    hear_both(web_vrid=2)
+    assert (story.role(web), story.role(other)) == (Role.BACKUP, Role.BACKUP)
+    hear_both(web_vrid=2, priority=50)
+    assert (story.role(web), story.role(other)) == (Role.MASTER, Role.BACKUP)
+    assert story.on(story.link(f"kv4-{story.eth0.ifindex}-2")) == {"10.0.0.100/32"}
+    story.host.remove(other)
+    story.host.run_for(3 * SECOND)
+    assert [one.name for one in story.host.node.links.values()] == ["eth0", f"kv4-{story.eth0.ifindex}-2"]
+
+
+def test_an_owner_in_fault_that_is_to_wait_is_not_master_first(story: Story) -> None:
+    """An owner that recovers is MASTER at once; here nothing has recovered."""
+    checks = [{"name": "ready", "node": {"condition": "Ready"}}]
+
+    def write(*, ready: bool, **assignment: Any) -> None:
+        facts = [{"name": "ready", "value": ready}]
+        story.write("web", "10.0.0.100", track=checks, assignment={"virtualRouterID": 1, "facts": facts, **assignment})
+        story.host.run_for(SECOND)
+
+    write(ready=True, priority=255)
+    assert story.role("web") is Role.MASTER
+    write(ready=False, priority=255)
+    assert story.role("web") is Role.FAULT
+    sent: list[bytes] = []
+    story.host.sent = lambda _ifindex, frame: sent.append(frame)
+    write(ready=False)
+    assert (story.role("web"), sent) == (Role.INIT, [])
+    assert story.host.daemon.instances["web"].account.reason == "waiting for a priority"
+    write(ready=False, priority=255)
+    assert (story.role("web"), sent) == (Role.FAULT, [])
+    write(ready=True, priority=255)
+    assert story.role("web") is Role.MASTER
+
+
+def test_the_last_will_gives_up_under_no_identity_that_is_forgotten(story: Story) -> None:
+    """By then its VRID may be another virtual router's, which would lose its master over it."""
+
+    def given_up() -> set[int]:
+        return {one.data[14 + 20 + 1] for one in story.host.will.read() if isinstance(one, Frame)}
+
+    story.write("web", "10.0.0.100", virtualRouterID=1)
+    story.host.run_for(SECOND)
+    story.write("web", "10.0.0.100", virtualRouterID=2)
+    story.host.run_for(SECOND)
+    assert given_up() == {1, 2}
+    story.hear(vrid=1, priority=50, address="10.0.0.222")
+    story.host.run_for(100 * MS)
+    assert given_up() == {2}, "the other virtual router is heard"
+    story.write("web", "10.0.0.100", virtualRouterID=3)
+    story.host.run_for(SECOND)
+    assert given_up() == {2, 3}
+    story.host.run_for(600 * SECOND)
+    assert given_up() == {3}, "all were told by now"
+
+
+def test_a_virtual_mac_that_is_taken_back_during_a_hand_over_leaves_no_link(story: Story) -> None:
+    """Nothing was ever on the one that is new; what is held silently is on the former one until it goes."""
+
+    def write(*, virtual_mac: bool) -> None:
+        story.write("web", "10.0.0.100", virtualRouterID=1, virtualMAC=virtual_mac)
+        story.host.daemon.reload()
+        story.host.run_for(2 * MS)
+
+    for before in (False, True):
+        write(virtual_mac=before)
+        story.host.run_for(SECOND)
+        story.hear(vrid=1, priority=200)
+        story.host.run_for(10 * MS)
+        assert (story.role("web"), story.host.node.silent) == (Role.BACKUP, {ip_address("10.0.0.100")})
+        write(virtual_mac=not before)
+        write(virtual_mac=False)
+        assert story.host.node.silent == {ip_address("10.0.0.100")}
+        assert len(story.host.node.links) == (2 if before else 1)
+        story.host.run_for(100 * MS)
+        assert [one.name for one in story.host.node.links.values()] == ["eth0"]
+        story.host.run_for(SECOND)
+
+
+def test_a_change_that_the_kernel_refuses_leaves_nobody_listening_as_before(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The VRID of before is another VIP's by now, which would not hear its master."""
+
+    def prepare(*_: object) -> None:
+        raise KernelError("cannot ask the kernel", errno.ENOBUFS)
+
+    story.write("web", "10.0.0.100", virtualRouterID=1)
+    story.listen_for(SECOND, vrid=1, priority=200)
+    with monkeypatch.context() as patch:
+        patch.setattr(story.host.kernel, "prepare", prepare)
+        story.write("web", "10.0.0.100", virtualRouterID=2)
+        story.host.run_for(SECOND)
+        assert story.role("web") is Role.FAULT
+    story.listen_for(2 * SECOND, vrid=2, priority=200)
+    assert story.role("web") is Role.BACKUP
+    story.write("other", "10.0.0.150", virtualRouterID=1)
+    story.listen_for(2 * SECOND, vrid=1, priority=200, address="10.0.0.150")
+    assert story.role("other") is Role.BACKUP
