@@ -186,7 +186,7 @@ SCRIPT = Record(
             ),
         ),
         **_pace(),
-        "initFail": Flag(description="Count as failed until the first run has ended.", default=False),
+        "initFail": Flag(description="Begin as failed: `rise` good runs in a row make it good.", default=False),
     },
     rules=(_TIMEOUT_RULE,),
 )
