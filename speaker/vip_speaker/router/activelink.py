@@ -137,6 +137,8 @@ class ActiveLink:
 
     def read(self) -> None:
         """Read what waits, at most the budget."""
+        if self._closed:
+            return  # the link is gone, and somebody who was leaving on it still looks
         try:
             packets = self._socket.receive(READ_BUDGET)
         except LinkError:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from vip_speaker.kernel import KernelError
 from vip_speaker.kernel.links import RTM_DELLINK, RTM_NEWADDR
-from vip_speaker.vrrp.types import MS, SECOND, Role
+from vip_speaker.vrrp.types import MS, SECOND, LeavingState, Role
 from vip_speaker.will import Frame
 from vip_speaker.wire.advertisement import Content, encode_frame
 from vip_speaker.wire.neighbour import decode_announcement
@@ -398,3 +398,15 @@ def test_a_change_that_the_kernel_refuses_leaves_nobody_listening_as_before(
     story.write("other", "10.0.0.150", virtualRouterID=1)
     story.listen_for(2 * SECOND, vrid=1, priority=200, address="10.0.0.150")
     assert story.role("other") is Role.BACKUP
+
+
+def test_whoever_leaves_on_a_link_that_vanishes_is_gone_at_its_time(story: Story) -> None:
+    """Its deadline finds the sockets of the link closed."""
+    story.write("web", "10.0.0.100", virtualRouterID=1, advertisementInterval="1s")
+    story.host.run_for(8 * SECOND)
+    story.host.remove("web")
+    story.host.run_for(300 * MS)
+    assert isinstance(story.host.daemon.instances["web"].state, LeavingState)
+    story.host.node.pull_out(story.eth0)
+    story.host.run_for(3 * SECOND)
+    assert story.host.daemon.instances == {}
