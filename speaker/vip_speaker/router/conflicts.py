@@ -10,7 +10,9 @@ from vip_speaker.vrrp.types import IPAddress
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What one VIP takes for itself. `rank`: who wins; 0 still holds what it is leaving, 1 takes part, 2 is new."""
+    """What one VIP takes for itself. `rank`: who wins; 0 still holds what it is leaving, 1 takes part with what it has,
+    2 takes part and wants something else, 3 is new.
+    """
 
     name: str
     rank: int
@@ -19,6 +21,15 @@ class Claim:
     version: int
     vrid: int
     addresses: frozenset[IPAddress]
+
+    @property
+    def virtual_router(self) -> tuple[int, int, int]:
+        """What a VRID is unique in, and the VRID."""
+        return self.ifindex, self.version, self.vrid
+
+    def is_within(self, other: Claim) -> bool:
+        """Whether it takes nothing that `other` does not."""
+        return self.virtual_router == other.virtual_router and self.taken <= other.taken
 
     @property
     def taken(self) -> set[tuple[int, IPAddress]]:
@@ -32,8 +43,7 @@ def find_conflicts(claims: Iterable[Claim]) -> dict[str, str]:
     addresses: dict[tuple[int, IPAddress], str] = {}
     conflicts: dict[str, str] = {}
     for claim in sorted(claims, key=lambda one: (one.rank, one.name)):
-        key = (claim.ifindex, claim.version, claim.vrid)
-        taken = claim.taken
+        key, taken = claim.virtual_router, claim.taken
         shared = min((one for one in taken if one in addresses), key=lambda one: str(one[1]), default=None)
         if key in routers:
             conflicts[claim.name] = f"spec.virtualRouterID: {claim.vrid} is that of {routers[key]} on {claim.interface}"

@@ -290,7 +290,7 @@ class Daemon:
         nothing now.
         """
         claims = [
-            _claim(name, resolution, rank=1 if self._takes_part(name) else 2)
+            _claim(name, resolution, rank=self._rank(name, resolution))
             for name, resolution in resolutions.items()
             if isinstance(resolution, Resolved)
         ]
@@ -304,9 +304,11 @@ class Daemon:
         instance = self.instances.get(name)
         return instance is not None and bool(instance.holding.assigned)
 
-    def _takes_part(self, name: str) -> bool:
+    def _rank(self, name: str, wanted: Resolved) -> int:
         instance = self.instances.get(name)
-        return instance is not None and instance.takes_part
+        if instance is None or not instance.takes_part or instance.resolved is None:
+            return 3
+        return 1 if _claim(name, wanted, rank=1).is_within(_claim(name, instance.resolved, rank=1)) else 2
 
     def _close_unused_links(self) -> None:
         used = {instance.link.ifindex for instance in self.instances.values() if instance.link is not None}

@@ -179,6 +179,23 @@ def test_tags_in_a_document_end_nobody(story: Story) -> None:
     assert "other" not in story.host.daemon.instances
 
 
+@pytest.mark.parametrize("name", ["another", "zebra"])
+def test_an_edit_takes_nothing_from_who_has_it(story: Story, name: str) -> None:
+    """Whatever their names: VRID and addresses stay with the one in force."""
+    story.write("web", "10.0.0.100", virtualRouterID=1)
+    story.write(name, "10.0.0.101", virtualRouterID=2)
+    story.host.run_for(SECOND)
+    story.write(name, "10.0.0.101", virtualRouterID=1)
+    story.host.run_for(SECOND)
+    assert (story.role("web"), story.role(name)) == (Role.MASTER, Role.FAULT)
+    story.write(name, "10.0.0.101", virtualRouterID=2)
+    story.host.run_for(SECOND)
+    story.write(name, "10.0.0.101", "10.0.0.100", virtualRouterID=2)
+    story.host.run_for(SECOND)
+    assert (story.role("web"), story.role(name)) == (Role.MASTER, Role.FAULT)
+    assert story.on(story.eth0) == {"10.0.0.100/32"}
+
+
 def test_a_silence_that_could_not_be_ended_ends_with_the_next_mastership(story: Story) -> None:
     """Whoever is MASTER and answers no ARP serves nobody."""
     story.write("web", "10.0.0.100", virtualRouterID=1)
