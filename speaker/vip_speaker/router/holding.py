@@ -107,10 +107,13 @@ class Holding:
         if not self._services.kernel.wait_until_usable(wanted, _USABLE_WITHIN_NS):
             log.warning("the kernel is slow to take packets for its addresses", extra={"vip": self._name})
         self._present = frozenset(one.assigned.ip for one in failures if one.error.code == errno.EEXIST)
-        ours = tuple(one for one in self.assigned if self._services.kernel.holds(one))
-        if ours != self.assigned:
-            # Refused, or IPv6 with the prefix of before: not ours, neither we nor the guard may take it off.
-            self.assigned = ours
+        gone = tuple(one for one in self.assigned if not self._services.kernel.holds(one))
+        if gone:
+            # Of an older plan, such as IPv6 with another prefix: no renewal on its way may bring it back. What was
+            # refused is not ours: neither we nor the guard may take it off.
+            if former := tuple(one for one in gone if one not in wanted):
+                self._remove(former)
+            self.assigned = tuple(one for one in self.assigned if one not in gone)
             self._services.holding_changed()
         problems = [str(one.error) for one in failures if not (self.owner and one.error.code == errno.EEXIST)]
         if not self.silenced:
