@@ -313,6 +313,15 @@ def test_a_refused_edit_leaves_nobody_else_the_vrid_that_is_still_in_use(bad: li
     assert (cluster.vrid("web"), cluster.vrid("db")) == (50, None)
 
 
+def served_on(interface: str, cluster: FakeCluster) -> None:
+    """The nodes say that "db" is on that link, and serve it."""
+    for node in ("node1", "node2"):
+        cluster.report("db", node, "INIT", interface=interface)
+    cluster.settle()
+    cluster.elect("db", interface=interface)
+    cluster.settle()
+
+
 def test_a_vrid_in_use_is_not_taken_away_because_nobody_knows_any_more_that_the_links_are_two():
     """The nodes that showed it no longer take part in both."""
     cluster = on_two_pairs()
@@ -321,11 +330,7 @@ def test_a_vrid_in_use_is_not_taken_away_because_nobody_knows_any_more_that_the_
     cluster.advance(1)
     cluster.add_vip("db", virtualRouterID=51, **on_nodes("a"))
     cluster.settle()
-    for node in ("node1", "node2"):
-        cluster.report("db", node, "INIT", interface="eth1")
-    cluster.settle()
-    cluster.elect("db", interface="eth1")
-    cluster.settle()
+    served_on("eth1", cluster)
     cluster.edit("web", **on_nodes("b"))
     cluster.step()
     for node in ("node1", "node2"):
@@ -341,11 +346,7 @@ def test_a_served_vip_that_loses_its_vrid_to_another_says_so():
     cluster.settle()
     cluster.add_vip("db", virtualRouterID=51)
     cluster.settle()
-    for node in ("node1", "node2"):
-        cluster.report("db", node, "INIT", interface="eth1")
-    cluster.settle()
-    cluster.elect("db", interface="eth1")
-    cluster.settle()
+    served_on("eth1", cluster)
     assert cluster.vrid("db") == 51
     cluster.elect("db", interface="eth0")
     cluster.settle()
