@@ -97,13 +97,16 @@ def file_check() -> Iterator[Failing]:
             written[0] = time.clock_gettime_ns(time.CLOCK_REALTIME)
             value.write_text("0\n")
 
+        def mend() -> None:
+            value.write_text(f"{BONUS}\n")
+
         yield Failing(
             track={"name": "value", "weight": 1, "file": {"path": str(value)}},
             keepalived=f'track_file value {{\n    file "{value}"\n    weight 1\n}}\n',
             keepalived_track="track_file {\n        value weight 1\n    }",
             scripts=at,
             break_=break_,
-            mend=lambda: value.write_text(f"{BONUS}\n") and None,
+            mend=mend,
             broken_ns=lambda: written[0],
         )
 

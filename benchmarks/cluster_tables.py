@@ -6,6 +6,7 @@ import statistics
 from typing import Any
 
 from benchmarks import cluster
+from benchmarks.stage import VIP
 from benchmarks.tables import Table, show
 from tests.cluster.installation import Installation
 
@@ -55,7 +56,7 @@ def _applied(installation: Installation, results: dict[str, Any], *, quick: bool
 
 
 def _shown(installation: Installation, results: dict[str, Any], *, quick: bool) -> list[Table]:
-    installation.serve("shown", cluster.VIP, virtualRouterID=51)
+    installation.serve("shown", VIP, virtualRouterID=51)
     runs = [one for _ in range(1 if quick else 5) for one in cluster.shown(installation, "shown")]
     installation.delete_vips()
     results["change on a node to kubectl get vip showing it"] = cluster.as_json(runs)
@@ -79,13 +80,13 @@ def _steady(installation: Installation, results: dict[str, Any], *, quick: bool)
     speakers, operators = (cluster.memory(installation, component) for component in ("speaker", "operator"))
     installation.delete_vips()
     results |= {"steady": cluster.as_json(found), "memory": cluster.as_json([*speakers, *operators])}
+    rows = [[str(len(found.writes)), "0", _verdict(not found.writes), f"{found.load:.1f}"]]
+    rows += [[write, "", "", ""] for write in found.writes[:10]]
     writes = [
         f"Writes of ours in {found.seconds:.0f} s, {found.virtual_ips} VIPs on 3 nodes, by the audit log",
         ["writes", "bound", "", "load"],
-        [[str(len(found.writes)), "0", _verdict(not found.writes), f"{found.load:.1f}"]],
+        rows,
     ]
-    for write in found.writes[:10]:
-        writes[2].append([write, "", "", ""])
     containers = [_containers(one) for one in (*speakers, *operators)]
     bounds = [NODE_MIB] * len(speakers) + [OPERATOR_MIB] * len(operators)
     rows = [

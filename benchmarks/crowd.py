@@ -259,7 +259,6 @@ class _Wire:
         self._process = self._host.start(
             *("tcpdump", "-n", "-i", "eth0", "--immediate-mode", "-B", "8192", "-U", "-Z", "root", "-w", name),
             *("arp or ip proto 112",),
-            stdout=None,
             stderr=subprocess.DEVNULL,
         )
         wait_for(lambda: self._file.stat().st_size > 0, what="tcpdump writes", timeout=20)

@@ -30,7 +30,7 @@ def measure(results: dict[str, Any], *, quick: bool) -> None:
                 rows,
             )
         )
-        written, costs = crowd.cost(installation, 15 if quick else crowd.STEADY_S)
+        written, costs = crowd.cost(installation, 15 if quick else STEADY_S)
         results |= {"steady": dataclasses.asdict(written), "cost": [dataclasses.asdict(one) for one in costs]}
         rows = [
             [one.container, one.node, f"{one.cpu:.1f}", f"{one.rss_mib:.0f}", *_agent(one)]

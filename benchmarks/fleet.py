@@ -47,7 +47,7 @@ QUIET_S = 5.0
 class ControlPlaneOnly(Cluster):
     """etcd and the API server, nothing else."""
 
-    def _start(self, archives: Any) -> None:
+    def _start(self) -> None:
         self.lan.up()
         self.lan.plug_in("control-plane", CONTROL_PLANE)
         authority = Authority(self._control.folder / "pki")
@@ -273,7 +273,9 @@ class _Objects:
         """Of a service account, bound to a pod where one is named, as the kubelet asks for it."""
         bound = None
         if pod is not None:
-            uid = self._core.read_namespaced_pod(pod, NAMESPACE).metadata.uid
+            metadata = self._core.read_namespaced_pod(pod, NAMESPACE).metadata
+            assert metadata is not None
+            uid = metadata.uid
             bound = {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}
         path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token"
         spec = {"expirationSeconds": 7200, **({"boundObjectRef": bound} if bound else {})}

@@ -33,6 +33,8 @@ from vip_speaker.statefile import Link, VirtualIPState, timestamp
 MASTER_DOWN_S = 3.02
 LISTENING_S = 3.0
 WORKERS = 2
+MASTER_ADDRESS = "192.168.137.1"
+"""Whose advertisements a BACKUP hears: who that is plays no part in what agents do."""
 
 
 class CountingApi(Api):
@@ -94,6 +96,8 @@ class Router:
             gone = [lost[p["node"]] for p in better if p["node"] in lost]
             if state.state == "INIT":
                 state = self._turned(state, "BACKUP", vrid, assignment["priority"])
+                if len(gone) < len(better):  # whom it hears at once; without a master it would have nothing to say yet
+                    state = replace(state, master=MASTER_ADDRESS)
             if state.state == "BACKUP" and len(gone) == len(better):
                 due = max(gone, default=began) + MASTER_DOWN_S
                 if now >= due:
@@ -107,7 +111,7 @@ class Router:
     def _turned(state: VirtualIPState, role: Any, vrid: int, priority: int) -> VirtualIPState:
         since = timestamp(time.time())
         return replace(
-            state, state=role, virtualRouterID=vrid, effectivePriority=priority, since=since, link=Link(), reason=""
+            state, state=role, virtualRouterID=vrid, effectivePriority=priority, since=since, link=Link(), reason="", master=""
         )
 
 

@@ -147,7 +147,7 @@ def stage(
         hosts = {name: network.host(name, f"{address}/24") for name, address in ADDRESSES.items()}
         for host in hosts.values():
             host.run("sysctl", "-qw", f"net.ipv4.ip_forward={ip_forward}")
-        clients = [network.host(f"client{number}", f"192.168.137.1{number}/24") for number in range(2)]
+        client, other = (network.host(f"client{number}", f"192.168.137.1{number}/24") for number in range(2))
         witness = network.host("witness", "192.168.137.20/24")
         sniffer = stack.enter_context(Sniffer(witness))
         peers = {}
@@ -155,7 +155,7 @@ def stage(
             router = [one.with_(priority=priority) for one in routers]
             peers[name] = KINDS[kind](host, *router, **(options or {}).get(name, {}))
             stack.enter_context(peers[name])
-        at = Stage(network, peers, *clients, witness, sniffer)
+        at = Stage(network, peers, client, other, witness, sniffer)
         wait_for(lambda: any(one.has(VIP) for one in hosts.values()), what=f"{kind}: the VIP on a host", timeout=60)
         yield at
 

@@ -180,4 +180,4 @@ def scene(*, ip_forward: int = 0) -> Iterator[Scene]:
         ]
         inner = stack.enter_context(contextlib.ExitStack())
         macs = {name: host.mac() for name, host in hosts.items()}
-        yield Scene(network, *hosts.values(), *judges, macs=macs, _stack=inner)  # type: ignore[arg-type]
+        yield Scene(network, *hosts.values(), *judges, macs=macs, _stack=inner)  # type: ignore[arg-type,misc]

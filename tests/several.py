@@ -85,10 +85,10 @@ class Several:
     def _settled(self) -> None:
         """The best is master, all others listen, the tail of a hand-over is over; then at no particular phase."""
         best, *others = self.peers
+        hosts = [self.peers[one].host for one in others]
         began = time.time()
         wait_for(lambda: self.capture.adverts(since=began, source=self.addresses[best]), what="it is back", poll=0.1)
-        for one in others:
-            wait_for(lambda one=one: not self.peers[one].host.has(VIP), what="the others are not master", poll=0.1)
+        wait_for(lambda: not any(host.has(VIP) for host in hosts), what="the others are not master", poll=0.1)
         time.sleep(1.3 + random.random() * self.interval_ms / 1000)  # and what flaps is damped for a second
 
     def _begin(self, what: str, name: str) -> None:

@@ -212,7 +212,7 @@ class StatusWatch:
     def delay_of_master(self, node: str) -> float:
         """Seconds from the change of `node` to MASTER to the status that named it as master."""
         for at, status in self.seen:
-            entry = next((e for e in status.get("nodes", ()) if e["node"] == node), {})
+            entry: dict[str, Any] = next((e for e in status.get("nodes", ()) if e["node"] == node), {})
             if status.get("master") == node and entry.get("state") == "MASTER":
                 return at - datetime.fromisoformat(entry["since"]).timestamp()
         raise AssertionError(f"the status never named {node}")
