@@ -45,14 +45,15 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
         yield "VRIDConflict", s.conflict
     if s.refusal is not None and s.assigned:
         yield s.refusal.reason, f"the document before is still carried out: {s.refusal.message}"
-    if s.vip.spec is not None and (unable := missing(s.vip.spec, s.world.template)):
+    spec = s.in_force
+    if spec is not None and (unable := missing(spec, s.world.template)):
         yield "ChecksNotEnabled", few(unable, "checks")
     if not claim_is_new(s) and (said := s.clauses(DUPLICATE_ADDRESS)):
         yield DUPLICATE_ADDRESS, said
     for code in NO_PASSWORD:
         if said := s.clauses(code):
             yield code, said
-    if s.refusal is None and s.vip.spec is not None and (shared := of_a_node(s.vip.spec, s.world)):
+    if spec is not None and (shared := of_a_node(spec, s.world)):
         yield "NodeAddress", shared
     faulty = [n for n, report in s.reports.items() if report.state == FAULT]
     if faulty:
@@ -60,7 +61,7 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
     silent = [n for n in s.assigned if n in s.vip.entries and not s.world.reporting(n)]
     if silent:
         yield "Unreported", f"nothing is heard of {names(silent)}"
-    if s.vip.spec is not None and (unknown := problems(s.vip.spec, s.world)):
+    if spec is not None and (unknown := problems(spec, s.world)):
         yield "PodsUnknown", "; ".join(unknown)
     yield from (("CheckFailsEverywhere", said) for said in _failing_everywhere(s))
     if s.unplaced:
@@ -80,7 +81,7 @@ def _failing_everywhere(s: Situation) -> Iterable[str]:
     """Checks that move nothing because they fail on every node: a mistake in them, most likely. One that cannot be
     carried out is said elsewhere; a reversed one is bad while all is well, and a number is neither.
     """
-    spec = s.vip.spec
+    spec = s.in_force
     taking_part = [report for report in s.heard_of.values() if report.takes_part]
     if spec is None or not taking_part:
         return
@@ -97,7 +98,7 @@ def _failing_everywhere(s: Situation) -> Iterable[str]:
 
 def _weak_checks(s: Situation) -> str:
     """The checks whose failure alone moves nothing, each with the best node that it leaves where it is."""
-    tracks = s.vip.spec.track if s.vip.spec is not None else ()
+    tracks = s.in_force.track if s.in_force is not None else ()
     found: dict[str, str] = {}
     ordered = sorted(s.assigned.items(), key=lambda one: -one[1]) if tracks else []
     for (node, own), successor in zip(ordered, [*ordered[1:], None], strict=False):

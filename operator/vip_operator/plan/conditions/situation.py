@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from vip_api.model import IPAddress
+from vip_api.model import IPAddress, VirtualIPSpec
 
 from vip_operator.plan.acceptance import Refusal
 from vip_operator.plan.conditions.words import grouped
@@ -32,11 +32,15 @@ class Situation:
     stalled: str | None
 
     @property
+    def in_force(self) -> VirtualIPSpec | None:
+        """The document that is carried out; None where it is the one before a refused one, which nobody keeps."""
+        return self.vip.spec if self.refusal is None else None
+
+    @property
     def accepted_addresses(self) -> tuple[IPAddress, ...]:
         """Those of the document that is carried out, as far as that is known."""
-        if self.refusal is not None or self.vip.spec is None:
-            return self.vip.accepted_addresses
-        return tuple(a.ip for a in self.vip.spec.addresses)
+        spec = self.in_force
+        return self.vip.accepted_addresses if spec is None else tuple(a.ip for a in spec.addresses)
 
     @cached_property
     def reports(self) -> Mapping[str, Report]:
