@@ -7,6 +7,7 @@ import statistics
 from typing import Any
 
 from benchmarks import crowd
+from benchmarks.cluster import STEADY_S
 from benchmarks.tables import show
 
 AGENT_CPU = 5.0

@@ -110,9 +110,8 @@ class Router:
     @staticmethod
     def _turned(state: VirtualIPState, role: Any, vrid: int, priority: int) -> VirtualIPState:
         since = timestamp(time.time())
-        return replace(
-            state, state=role, virtualRouterID=vrid, effectivePriority=priority, since=since, link=Link(), reason="", master=""
-        )
+        turned = replace(state, state=role, virtualRouterID=vrid, effectivePriority=priority, since=since)
+        return replace(turned, link=Link(), reason="", master="")
 
 
 class Agent:

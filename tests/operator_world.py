@@ -50,6 +50,7 @@ class FakeCluster:
         self.api_server: frozenset[IPAddress] = frozenset()
         self.events: list[tuple[str, Event]] = []
         self.deleted_pods: list[str] = []
+        self.has_bugs = False
         self._serial = 0
         for name in nodes:
             self.add_node(name)
@@ -113,7 +114,12 @@ class FakeCluster:
         )
 
     def plan(self) -> Plan:
-        return plan(self.world())
+        """An operator would go on without the VirtualIPs that a bug concerns; here bugs are to be found."""
+        planned = plan(self.world())
+        for bug in planned.bugs.values():
+            if not self.has_bugs:
+                raise bug
+        return planned
 
     def step(self, *, limit: int | None = None) -> Plan:
         """Plan and carry out once; at most `limit` changes: the operator is killed then."""

@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -60,6 +60,7 @@ class Loop:
         self._extra = Extra()
         self._refusal_checked_at = float("-inf")
         self._conditions = ConditionGauge()
+        self._bugs: dict[str, str] = {}
         self._pause_s = COALESCE_S
         self._deferred = False
         self._behind = False  # somebody else wrote, and the list after that was not read yet
@@ -185,7 +186,15 @@ class Loop:
         self._pause_s = min(max(COALESCE_S, PAUSE_PER_PLAN * (time.monotonic() - began)), MAX_PAUSE_S)
         LAST_PLAN.set_to_current_time()
         self._show(world)
+        self._tell_of_bugs(planned.bugs)
         return planned
+
+    def _tell_of_bugs(self, bugs: Mapping[str, Exception]) -> None:
+        """Each once, for as long as it is the same."""
+        for name, bug in bugs.items():
+            if repr(bug) != self._bugs.get(name):
+                logger.error("VirtualIP %s: a bug of kube-vrrp; its status stays as it is", name, exc_info=bug)
+        self._bugs = {name: repr(bug) for name, bug in bugs.items()}
 
     def _carry_out(self, planned: Plan, cluster_uid: str) -> float | None:
         """Under the lease. A replica that did not write last waits a moment, and looks again once it has the

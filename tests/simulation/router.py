@@ -200,6 +200,11 @@ class VirtualWatch:
         self.closed = True
 
 
+def _not_here(*_: object, **__: object) -> None:
+    """A router would go on without that VIP; here a bug is to be found."""
+    raise  # noqa: PLE0704
+
+
 class VirtualHost:
     """One host, its router, and the time. Use it as a context: the system calls of this process are replaced in it."""
 
@@ -214,6 +219,7 @@ class VirtualHost:
         self._documents = directory / "documents"
         self._documents.mkdir()
         self._directory, self._address_lifetime_s = directory, address_lifetime_s
+        self.state_directory = directory / "state"
         self._numbers: dict[int, Any] = {}
         self._readers: dict[int, Callable[[], None]] = {}
         self._soon: deque[Callable[[], None]] = deque()
@@ -245,6 +251,7 @@ class VirtualHost:
         put(mock.patch("vip_speaker.router.daemon.UnicastSocket", lambda family: VirtualUnicastSocket(self, family)))
         put(mock.patch("vip_speaker.kernel.silence.Requests", lambda protocol: Requests(self.node, silence=True)))
         put(mock.patch("vip_speaker.kernel.kernel.claim_namespace", lambda: None))
+        put(mock.patch("vip_speaker.router.bulkhead.log.exception", _not_here))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -258,7 +265,7 @@ class VirtualHost:
         self.renewer = VirtualRenewer(self, Requests(self.node))
         self.kernel = Kernel(self.node.events, Requests(self.node), self.renewer)  # type: ignore[arg-type]
         self.kernel._watch.read_all()
-        state = StateDirectory(self._directory / "state")
+        state = StateDirectory(self.state_directory)
         state.create()
         state.hold()
         self._state = state
@@ -269,7 +276,7 @@ class VirtualHost:
         self.cleanup = Cleanup(self.loop, self.kernel, record=self.record, will=self.will)
         settings = Settings(
             config=self._documents,
-            state_dir=self._directory / "state",
+            state_dir=self.state_directory,
             node="here",
             address_lifetime_s=self._address_lifetime_s,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -61,7 +61,10 @@ Change = ApplyStatus | ClearEntry | ApplyDaemonSet | DeletePod
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The changes, and after how many seconds to look again although nothing has happened (None: no need)."""
+    """The changes, and after how many seconds to look again although nothing has happened (None: no need). `bugs`: what
+    kept VirtualIPs from being judged, by name, which is our mistake.
+    """
 
     changes: tuple[Change, ...]
     recheck_after_s: float | None = None
+    bugs: Mapping[str, Exception] = field(default_factory=dict)

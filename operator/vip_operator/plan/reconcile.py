@@ -22,6 +22,8 @@ from vip_operator.plan.virtualip import BACKUP, INIT, Vip
 from vip_operator.plan.vrids import Decision
 from vip_operator.plan.world import World
 
+AFTER_BUG_RECHECK_S = 60.0
+"""What met a bug of ours is judged again then."""
 LISTENING_RECHECK_S = 1.0
 SEVERAL_MASTERS_RECHECK_S = 3.0
 OTHERS_WITHIN = timedelta(seconds=1)
@@ -34,6 +36,16 @@ class _Assignment:
 
     priorities: Mapping[str, int]
     unplaced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """What concerns several VirtualIPs at once."""
+
+    refused: Mapping[str, Refusal]
+    assignments: Mapping[str, _Assignment]
+    vrids: Mapping[str, Decision]
+    rollout: speakers.Rollout
 
 
 def plan(world: World) -> Plan:
@@ -50,36 +62,59 @@ def plan(world: World) -> Plan:
     refused = refusals(world)
     assignments = _assignments(world, refused)
     accepted = {v.name: v.spec for v in world.vips if v.spec is not None and v.name not in refused}
-    decisions = _decisions(world, accepted, assignments)
-    rollout = speakers.rollout(world)
-    rechecks = [rollout.recheck_after_s]
+    decided = _Decided(
+        refused=refused,
+        assignments=assignments,
+        vrids=_decisions(world, accepted, assignments),
+        rollout=speakers.rollout(world),
+    )
+    rechecks = [decided.rollout.recheck_after_s]
+    bugs: dict[str, Exception] = {}
     for vip in sorted(world.vips, key=lambda v: v.seniority):
-        assignment = assignments[vip.name]
-        prunings = _prunings(vip, assignment.priorities, world)
-        seen = _without(vip, {p.node for p in prunings})
-        situation = Situation(
-            vip=seen,
-            world=world,
-            refusal=refused.get(vip.name),
-            assigned=assignment.priorities,
-            unplaced=assignment.unplaced,
-            vrid=decisions[vip.name],
-            masters=masters(seen),
-            eligible=len(world.admitted(vip.spec.node_selector)) if vip.spec else 0,
-            stalled=rollout.stalled if rollout.stalled_nodes & assignment.priorities.keys() else None,
-        )
-        status = _status(situation)
-        if status is not None and not status.urgent and _others_follow(situation):
-            rechecks.append(OTHERS_WITHIN.total_seconds())
-        elif status is not None:
-            changes.append(status)
-        changes.extend(prunings)
-        rechecks.append(LISTENING_RECHECK_S if situation.vrid.listening and assignment.priorities else None)
-        rechecks.append(CLAIM_LASTS.total_seconds() if claim_is_new(situation) else None)
-        rechecks.append(SEVERAL_MASTERS_RECHECK_S if len(situation.masters) > 1 else None)
-    if rollout.delete is not None:
-        changes.append(rollout.delete)
-    return Plan(changes=tuple(changes), recheck_after_s=min((r for r in rechecks if r is not None), default=None))
+        try:
+            needed, again_after_s = _changes_of(vip, world, decided)
+        except Exception as bug:
+            bugs[vip.name] = bug
+            needed, again_after_s = [], [AFTER_BUG_RECHECK_S]
+        changes.extend(needed)
+        rechecks.extend(again_after_s)
+    if decided.rollout.delete is not None:
+        changes.append(decided.rollout.delete)
+    recheck_after_s = min((r for r in rechecks if r is not None), default=None)
+    return Plan(changes=tuple(changes), recheck_after_s=recheck_after_s, bugs=bugs)
+
+
+def _changes_of(vip: Vip, world: World, decided: _Decided) -> tuple[list[Change], list[float]]:
+    """What one VirtualIP needs, and in how many seconds it may need more although nothing else happens."""
+    changes: list[Change] = []
+    rechecks: list[float] = []
+    assignment, stalled_nodes = decided.assignments[vip.name], decided.rollout.stalled_nodes
+    prunings = _prunings(vip, assignment.priorities, world)
+    seen = _without(vip, {p.node for p in prunings})
+    situation = Situation(
+        vip=seen,
+        world=world,
+        refusal=decided.refused.get(vip.name),
+        assigned=assignment.priorities,
+        unplaced=assignment.unplaced,
+        vrid=decided.vrids[vip.name],
+        masters=masters(seen),
+        eligible=len(world.admitted(vip.spec.node_selector)) if vip.spec else 0,
+        stalled=decided.rollout.stalled if stalled_nodes & assignment.priorities.keys() else None,
+    )
+    status = _status(situation)
+    if status is not None and not status.urgent and _others_follow(situation):
+        rechecks.append(OTHERS_WITHIN.total_seconds())
+    elif status is not None:
+        changes.append(status)
+    changes.extend(prunings)
+    if situation.vrid.listening and assignment.priorities:
+        rechecks.append(LISTENING_RECHECK_S)
+    if claim_is_new(situation):
+        rechecks.append(CLAIM_LASTS.total_seconds())
+    if len(situation.masters) > 1:
+        rechecks.append(SEVERAL_MASTERS_RECHECK_S)
+    return changes, rechecks
 
 
 def _with_adopted_priorities(vip: Vip, world: World) -> Vip:
@@ -164,7 +199,7 @@ def _status(s: Situation) -> ApplyStatus | None:
             for n in sorted(s.assigned, key=lambda n: (n != master, -s.assigned[n]))
         ],
     }
-    version = vip.spec.version if s.refusal is None and vip.spec is not None else vip.owned_status.get("version")
+    version = s.in_force.version if s.in_force is not None else vip.owned_status.get("version")
     if version is not None:
         status["version"] = version
     if s.accepted_addresses:
@@ -194,7 +229,7 @@ def _entry(s: Situation, node: str) -> dict[str, Any]:
         "priority": s.assigned[node],
         "reporting": "True" if s.world.reporting(node) else "Unknown",
     }
-    if seen := facts(s.vip.spec if s.refusal is None else None, node, s.vip.entries.get(node), s.world):
+    if seen := facts(s.in_force, node, s.vip.entries.get(node), s.world):
         entry["facts"] = seen
     return entry
 

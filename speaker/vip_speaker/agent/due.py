@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from vip_speaker.agent import listening
 from vip_speaker.agent.desired import Document, is_assigned, is_unicast, own_entry
 from vip_speaker.agent.report import entry, is_misnamed, is_news, is_rewording, mastership, silent, written
 from vip_speaker.statefile import VirtualIPState, timestamp
+
+log = logging.getLogger(__name__)
 
 SILENT_AFTER_S = 2.0
 """A router that is started anew says nothing for less than this."""
@@ -25,6 +28,8 @@ GATHER_S = 0.5
 """Whom a link's VIPs hear is not said again sooner for those that came since: they may be hundreds, one by one."""
 REWORDING_S = 60.0
 """What a check has to say may differ with each of its runs: that alone is not worth more than a write a minute."""
+AFTER_BUG_S = 60.0
+"""What met a bug of ours is tried again then."""
 
 LONG_AGO, NEVER = float("-inf"), float("inf")
 
@@ -84,7 +89,11 @@ class Due:
             if memory.waits and state is not None:
                 waiting[name] = body, state
             elif now >= memory.settled_until:
-                change, memory.settled_until = self._compare(memory, body, state, why_not)
+                try:
+                    change, memory.settled_until = self._compare(memory, body, state, why_not)
+                except Exception:
+                    log.exception("%s: a bug of kube-vrrp; what the API server has of it stays", name)
+                    change, memory.settled_until = None, now + AFTER_BUG_S
                 if change is not None:
                     due[name] = change
         for name, report in listening.reports(waiting, bodies.values(), self._node).items():

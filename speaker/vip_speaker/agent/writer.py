@@ -149,6 +149,9 @@ class Writer:
                 self._settle(name, body, self._present.get(name), stale=stale)
             except OSError as error:
                 troubles.append(str(error))
+            except Exception:
+                log.exception("%s: a bug of kube-vrrp; its document stays as it is", name)
+                troubles.append(f"{name}: a bug of kube-vrrp")
             else:
                 if body is not None:
                     self._settled[name] = body

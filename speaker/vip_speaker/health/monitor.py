@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 
 from vip_api.model import Track, VirtualIP
 
@@ -45,14 +46,16 @@ class Health:
         self._assessed: dict[str, Assessment] = {}
         self._warned: dict[str, list[str]] = {}
 
-    def documents(self, vips: Mapping[str, VirtualIP]) -> None:
-        """Watch what these documents track, and nothing else. A check whose entry did not change goes on."""
-        for name in self._trackers.keys() - vips.keys():
+    def keep(self, names: AbstractSet[str]) -> None:
+        """Watch nothing for any other VIP."""
+        for name in self._trackers.keys() - names:
             self._forget(name)
-        for name, vip in vips.items():
-            if vip.spec.track or name in self._trackers:
-                self._follow(name, vip)
-                self._warn(name, vip)
+
+    def follow(self, vip: VirtualIP) -> None:
+        """Watch what its document tracks, and nothing else for it. A check whose entry did not change goes on."""
+        if vip.spec.track or vip.name in self._trackers:
+            self._follow(vip.name, vip)
+            self._warn(vip.name, vip)
 
     def assess(self, vip: VirtualIP) -> Assessment:
         """What the checks of a VIP mean now; what moved since the last time goes to the log."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from vip_api.model import VirtualIP
 
 from vip_speaker.health.aside import Aside
-from vip_speaker.health.evaluate import Assessment
+from vip_speaker.health.evaluate import NO_CHECKS, Assessment
 from vip_speaker.health.files import Files, HostFiles
 from vip_speaker.health.monitor import Health
 from vip_speaker.health.processes import Processes
@@ -26,6 +26,7 @@ from vip_speaker.health.tracker import Surroundings
 from vip_speaker.kernel import AddressChanged, Assigned, Failure, Kernel, KernelError, Link, LinkChanged, Overflow
 from vip_speaker.link import LinkError, UnicastSocket
 from vip_speaker.router.activelink import ActiveLink
+from vip_speaker.router.bulkhead import report_bug
 from vip_speaker.router.cleanup import Cleanup
 from vip_speaker.router.complaints import Complaints
 from vip_speaker.router.conflicts import Claim, find_conflicts
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 
 # A document that could not be brought in force (its link went meanwhile) is tried again after this long.
 _RETRY_NS = 1 * SECOND
+# One that met a bug of ours, too: whatever else played a part in it may be another by then.
+_RETRY_AFTER_BUG_NS = 60 * SECOND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,7 @@ class Daemon:
         self._stopping = False
         self._retry = Deadline(lambda _now_ns: self.refresh())
         self._complaints = Complaints("router")
+        self._bugs: dict[str, str] = {}  # by VIP: what the last look at its document met
         cleanup.on_not_renewed = self._not_renewed
 
     # --- for instances (services.Services)
@@ -213,7 +217,8 @@ class Daemon:
             # deleted everywhere: there is no successor to wait for, as there may be for a document that is only gone
             self.instances[name].release(at_once=name in known)
         vips = {name: one.vip for name, one in manifests.items() if one.vip is not None}
-        self._health.documents(vips)
+        self._health.keep(vips.keys())
+        self._bugs = {name: bug for name, bug in self._bugs.items() if name in vips}
         self._resolutions = {name: one for name, one in self._resolutions.items() if name in vips}
         health = {name: self._look_at(vips[name]) for name in vips if name in names}
         before, self._conflicts_now = self._conflicts_now, self._conflicts(self._resolutions)
@@ -222,18 +227,42 @@ class Daemon:
                 health[name] = self._look_at(vips[name])
         self._in_force = known
         for name, assessment in health.items():
-            self._apply(vips[name], self._resolutions[name], assessment)
+            if assessment is not None:
+                self._apply(vips[name], self._resolutions[name], assessment)
             self.loop.breathe()
         self._close_unused_links()
         self._cleanup.set_intervals(self.instances.values())
-        self._outlet.documents(manifests, self._passwords.problems, self._documents.snapshot.problems)
+        problems = {**self._passwords.problems, **self._bugs}
+        self._outlet.documents(manifests, problems, self._documents.snapshot.problems)
 
-    def _look_at(self, vip: VirtualIP) -> Assessment:
-        """What its checks say; and with that, what it means on the links of this host."""
-        health = self._health.assess(vip)
-        self._resolutions[vip.name] = self._resolve(vip, health)
-        self.loop.breathe()
+    def _look_at(self, vip: VirtualIP) -> Assessment | None:
+        """What its checks say; and with that, what it means on the links of this host. None where that cannot be said:
+        then the document before goes on.
+        """
+        self._bugs.pop(vip.name, None)
+        try:
+            self._health.follow(vip)
+            health = self._health.assess(vip)
+            self._resolutions[vip.name] = self._resolve(vip, health)
+        except Exception:
+            self._met_a_bug(vip.name)
+            return None if vip.name in self.instances else NO_CHECKS
+        finally:
+            self.loop.breathe()
         return health
+
+    def _met_a_bug(self, name: str) -> Unusable:
+        """What is known of it now, unless the document before goes on."""
+        self._bugs[name] = report_bug(name)
+        unusable = Unusable(reason=self._bugs[name])
+        self._resolutions.setdefault(name, unusable)
+        self._try_again_after(_RETRY_AFTER_BUG_NS)
+        return unusable
+
+    def _try_again_after(self, wait_ns: int) -> None:
+        at_ns = self.loop.now_ns() + wait_ns
+        if self._retry.at_ns is None or at_ns < self._retry.at_ns:
+            self.loop.others.set(self._retry, at_ns)
 
     def _apply(self, vip: VirtualIP, resolution: Resolution, health: Assessment) -> None:
         instance = self.instances.get(vip.name)
@@ -252,7 +281,9 @@ class Daemon:
         except (LinkError, KernelError, OSError) as error:
             log.warning("cannot be brought in force now: %s", error, extra={"vip": vip.name})
             instance.apply(vip, Unusable(reason=str(error)), fault=None, health=health)
-            self.loop.others.set(self._retry, self.loop.now_ns() + _RETRY_NS)
+            self._try_again_after(_RETRY_NS)
+        except Exception:
+            instance.apply(vip, self._met_a_bug(vip.name), fault=None, health=health)
 
     # --- checks
 
@@ -274,9 +305,9 @@ class Daemon:
         manifest, instance = self._documents.snapshot.manifests.get(name), self.instances.get(name)
         if self._stopping or manifest is None or manifest.vip is None or manifest.vip.deleted or instance is None:
             return
-        before, health = instance.health, self._health.assess(manifest.vip)
-        if health != before:
-            self._apply(manifest.vip, self._resolve(manifest.vip, health), health)
+        health = self._look_at(manifest.vip)
+        if health is not None and health != instance.health:
+            self._apply(manifest.vip, self._resolutions[name], health)
 
     def _resolve(self, vip: VirtualIP, health: Assessment) -> Resolution:
         try:

@@ -18,6 +18,8 @@ from pathlib import Path
 from vip_api.model import VirtualIP
 from vip_api.parse import document_name, load_documents
 
+from vip_speaker.router.bulkhead import report_bug
+
 # A VirtualIP with 64 addresses and 64 checks is below 32 KiB; several may share a file.
 _MAX_FILE_BYTES = 1024 * 1024
 # More VIPs than a link has VRIDs in both families, and several documents fit one file.
@@ -121,7 +123,11 @@ class Manifests:
             if known.absent_since_ns is not None:
                 self._files[name] = replace(known, absent_since_ns=None)
             return
-        self._files[name] = _parsed(known, stamp=stamp, name=name, text=text)
+        try:
+            self._files[name] = _parsed(known, stamp=stamp, name=name, text=text)
+        except Exception:
+            problem = f"{name}: {report_bug(name)}"
+            self._files[name] = _keep(known, stamp=stamp, stem=Path(name).stem, problem=problem)
 
     def _snapshot(self, problems: list[str]) -> Snapshot:
         manifests: dict[str, Manifest] = {}

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from vip_operator.plan import reconcile
 from vip_operator.plan.changes import ApplyStatus, ClearEntry
 
 from tests.operator_world import FakeCluster
@@ -494,6 +495,38 @@ def test_a_weight_that_moves_nothing_is_degraded_and_says_what_it_takes():
     cluster.edit("web", track=[httpd(weight=-3)])
     cluster.settle()
     assert cluster.condition("Degraded") == ("False", "AllNodesWell")
+
+
+def test_the_checks_of_a_refused_edit_are_not_judged():
+    cluster = served()
+    cluster.add_vip("other", virtualRouterID=52, addresses=["192.168.137.201/24"])
+    cluster.settle()
+    cluster.edit("web", addresses=["192.168.137.201/24"], track=[httpd(weight=-2)])
+    cluster.settle()
+    assert cluster.condition("Degraded") == ("True", "AddressConflict")
+    assert "check httpd" not in cluster.message("Degraded")
+
+
+def test_a_bug_that_one_virtualip_brings_out_stops_no_other(monkeypatch):
+    cluster = served()
+    sound = reconcile.judge
+
+    def spoilt(situation):
+        assert situation.vip.name != "web", "a bug"
+        return sound(situation)
+
+    monkeypatch.setattr(reconcile, "judge", spoilt)
+    cluster.has_bugs = True
+    before = dict(cluster.status("web"))
+    cluster.edit("web", priority=100)
+    cluster.add_vip("other", virtualRouterID=52, addresses=["192.168.137.201"])
+    cluster.settle()
+    assert cluster.status("web") == before
+    assert cluster.condition("Accepted", "other")[0] == "True"
+    assert cluster.plan().recheck_after_s is not None
+    monkeypatch.undo()
+    cluster.settle()
+    assert max(cluster.priorities("web").values()) == 100
 
 
 def test_a_weight_that_moves_the_best_node_only_names_the_next():

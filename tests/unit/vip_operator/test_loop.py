@@ -112,3 +112,21 @@ def test_planning_takes_a_tenth_of_the_time_but_is_not_put_off_for_long(monkeypa
     for least, most in ((0.02, 0.2), (0.18, 0.2), (0.2, 0.2)):
         loop._plan("uid")
         assert least <= loop._pause_s <= most
+
+
+def test_a_bug_that_keeps_a_virtualip_from_being_judged_is_told_once(monkeypatch, caplog):
+    loop = Loop(
+        Api(),
+        Store(config_map="cm"),
+        Lease(Api(), name="lease", holder="a", config_map="cm"),
+        config_map="cm",
+        ask_anew=lambda _: None,
+    )
+    bugs = iter([{"web": KeyError("x")}, {"web": KeyError("x")}, {"web": KeyError("y")}, {}, {"web": KeyError("y")}])
+    monkeypatch.setattr("vip_operator.loop.plan", lambda _: Plan(changes=(), bugs=next(bugs)))
+    told = []
+    for _ in range(5):
+        caplog.clear()
+        loop._plan("uid")
+        told.append(sum("web: a bug" in record.getMessage() for record in caplog.records))
+    assert told == [1, 0, 1, 0, 1]

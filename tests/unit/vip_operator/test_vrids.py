@@ -1,7 +1,6 @@
 """Which VRID a VirtualIP gets, when, and who yields in a conflict."""
 
 import pytest
-from vip_operator.plan import plan
 from vip_operator.plan.changes import ApplyStatus
 from vip_operator.plan.vrids import LISTENING_LIMIT, search_start
 
@@ -105,7 +104,7 @@ def test_the_oldest_gets_its_virtual_router_id_first():
     for name in ("web", "db", "mail"):
         cluster.add_vip(name)
         cluster.advance(1)
-    changes = plan(cluster.world()).changes
+    changes = cluster.plan().changes
     assert [one.vip for one in changes if isinstance(one, ApplyStatus)] == ["web", "db", "mail"]
 
 

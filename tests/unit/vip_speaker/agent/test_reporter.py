@@ -4,6 +4,7 @@ import os
 import time
 
 import pytest
+from vip_speaker.agent import due
 from vip_speaker.agent.report import entry, field_manager
 from vip_speaker.agent.reporter import Reporter
 from vip_speaker.agent.store import Store
@@ -95,6 +96,28 @@ def test_the_agent_s_own_trouble_is_reported_although_the_router_says_the_same_a
     said["web"] = ""
     (written,) = bench.report(same)
     assert written["nodes"][0]["reason"] == "started"
+
+
+def test_a_bug_that_one_object_brings_out_keeps_no_other_report(tmp_path, monkeypatch, caplog):
+    bench = Bench(tmp_path, assigned(), assigned("other"))
+    sound = due.entry
+
+    def spoilt(said, *arguments):
+        assert said.name != "web", "a bug"
+        return sound(said, *arguments)
+
+    monkeypatch.setattr(due, "entry", spoilt)
+    states, applied = [state("MASTER"), state("MASTER", name="other")], []
+    for _ in range(50):
+        bench.report(*states)
+        applied += [name for name, _ in bench.api.applied]
+        bench.now += 0.02
+    assert applied == ["other"]
+    assert caplog.text.count("Traceback") == 1, "tried again, but not at each look"
+    monkeypatch.undo()
+    bench.now += due.AFTER_BUG_S
+    bench.report(*states)
+    assert [name for name, _ in bench.api.applied] == ["web"]
 
 
 def test_a_router_that_waits_for_a_password_that_is_not_there_is_reported_at_once(tmp_path):

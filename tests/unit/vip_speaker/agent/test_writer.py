@@ -11,6 +11,7 @@ import time
 import pytest
 from vip_api.model import VirtualIP
 from vip_api.parse import parse_document
+from vip_speaker.agent import writer as writer_module
 from vip_speaker.agent.answers import CONFIRM_AFTER_S
 from vip_speaker.agent.api import NotTextError
 from vip_speaker.agent.desired import desired, is_deleted
@@ -181,6 +182,27 @@ def test_files_follow_the_store(tmp_path):
     bench.synchronise()
     bench.now += DELETED_FOR_S
     assert bench.synchronise() == {}, "a is deleted, b is served by others"
+
+
+def test_a_bug_that_one_object_brings_out_stops_no_other_document(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, assigned(), assigned("other"))
+    before = bench.synchronise()
+    sound = writer_module.desired
+
+    def spoilt(body, *arguments):
+        assert body["metadata"]["name"] != "web", "a bug"
+        return sound(body, *arguments)
+
+    monkeypatch.setattr(writer_module, "desired", spoilt)
+    newer = [assigned(name) for name in ("web", "other")]
+    for body in newer:
+        body["status"]["nodes"][0]["priority"] = 100
+    bench.store.replace(newer)
+    now = bench.synchronise()
+    assert now["web"] == before["web"]
+    assert now["other"]["assignment"]["priority"] == 100
+    monkeypatch.undo()
+    assert bench.synchronise()["web"]["assignment"]["priority"] == 100
 
 
 def test_what_only_lacks_in_a_list_is_released_after_a_while_unless_it_comes_back(tmp_path):

@@ -74,7 +74,7 @@ class World:
 
     def follow(self, vip):
         self.vip = vip
-        self.health.documents({vip.name: vip})
+        self.health.follow(vip)
         return self.assess()
 
     def assess(self):
@@ -406,7 +406,7 @@ def test_a_check_that_goes_at_the_very_moment_of_its_next_run_runs_no_more(world
     world.loop.pass_ms(1)
     world.runner.answer(True)
     due_ns = world.loop.others.next_at_ns()
-    world.loop.others.set(Deadline(lambda _now_ns: world.health.documents({})), due_ns - 1000)
+    world.loop.others.set(Deadline(lambda _now_ns: world.health.keep(set())), due_ns - 1000)
     world.loop.stall_until(due_ns)
     assert len(world.runner.asked) == 1
     assert world.loop.others.next_at_ns() is None
@@ -514,7 +514,7 @@ def test_a_check_goes_on_when_its_entry_did_not_change(world):
     world.loop.pass_ms(0)
     assert len(world.runner.asked) == asked + 1, "what did change begins anew"
     assert world.follow(vip()).parts == ()
-    world.health.documents({})
+    world.health.keep(set())
     assert world.loop.others.next_at_ns() is None
 
 

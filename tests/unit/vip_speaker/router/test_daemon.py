@@ -22,8 +22,7 @@ def test_a_check_that_moves_in_the_turn_of_the_deletion_brings_nothing_back():
         _stopping=False,
         _documents=SimpleNamespace(snapshot=SimpleNamespace(manifests={"web": SimpleNamespace(vip=deleted)})),
         instances={"web": SimpleNamespace(health="before")},
-        _health=SimpleNamespace(assess=lambda _vip: "now"),
-        _resolve=lambda _vip, _health: None,
+        _look_at=lambda _vip: "now",
         _apply=lambda vip, *_: applied.append(vip.name),
     )
     Daemon._apply_moved(daemon)
@@ -49,7 +48,8 @@ class Router(Daemon):
         self._passwords = SimpleNamespace(problems={})
         self.instances = {}
         self.loop = SimpleNamespace(breathe=lambda: None)
-        self._health = SimpleNamespace(documents=lambda vips: None, assess=lambda vip: None)
+        self._bugs = {}
+        self._health = SimpleNamespace(keep=lambda names: None, follow=lambda vip: None, assess=lambda vip: "fine")
         self._cleanup = SimpleNamespace(set_intervals=lambda _: None)
         self._outlet = SimpleNamespace(documents=lambda *_: None)
         self.read(**{name: manifest(name) for name in names})
