@@ -71,12 +71,14 @@ class FakeCluster:
     def add_pod(self, node: str, *, ready: bool = True) -> None:
         self._serial += 1
         assert self.template is not None
+        known = self.daemon_set
         self.pods[node] = SpeakerPod(
             name=f"speaker-{self._serial}",
             uid=f"pod-{self._serial}",
             node=node,
             ready=ready,
-            template_hash=self.template.hash,
+            template_hash=known.pod_template_hash if known is not None else self.template.hash,
+            restarted_at=known.restarted_at if known is not None else None,
             created_at=self.now,
         )
 
@@ -140,10 +142,13 @@ class FakeCluster:
             case ApplyDaemonSet():
                 owner = change.manifest["metadata"]["ownerReferences"][0]["uid"]
                 annotations = change.manifest["metadata"]["annotations"]
+                pod = change.manifest["spec"]["template"]["metadata"]["annotations"]
                 self.daemon_set = DaemonSet(
                     name=change.manifest["metadata"]["name"],
                     owner_uid=owner,
                     template_hash=annotations[TEMPLATE_HASH_ANNOTATION],
+                    pod_template_hash=pod[TEMPLATE_HASH_ANNOTATION],
+                    restarted_at=self.daemon_set.restarted_at if self.daemon_set is not None else None,
                 )
             case DeletePod():
                 if change.node in self.pods and self.pods[change.node].uid == change.uid:

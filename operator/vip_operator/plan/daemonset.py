@@ -13,6 +13,8 @@ from vip_operator.plan.content import integer, mapping, parse_time, string
 
 RELEASE_ANNOTATION = "kube-vrrp.io/release"
 TEMPLATE_HASH_ANNOTATION = "kube-vrrp.io/template-hash"
+RESTARTED_AT_ANNOTATION = "kubectl.kubernetes.io/restartedAt"
+"""Written by `kubectl rollout restart` into the pod template."""
 PROGRESS_DEADLINE_ANNOTATION = "kube-vrrp.io/progress-deadline-seconds"
 
 DEFAULT_PROGRESS_DEADLINE = timedelta(seconds=120)
@@ -43,13 +45,17 @@ class Template:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonSet:
-    """The speaker DaemonSet as the API has it. `refusal` is why its pods are refused (pod security), if they
-    are. `wanted` nodes are to have a pod, `misplaced` have one and are not: where Kubernetes says so.
+    """The speaker DaemonSet as the API has it. `template_hash` is that of the template which it was applied from,
+    `pod_template_hash` what its pods get: another one where somebody put back a former revision. `refusal` is why its
+    pods are refused (pod security), if they are. `wanted` nodes are to have a pod, `misplaced` have one and are not:
+    where Kubernetes says so.
     """
 
     name: str
     owner_uid: str | None
     template_hash: str | None
+    pod_template_hash: str | None = None
+    restarted_at: datetime | None = None
     refusal: str | None = None
     wanted: int | None = None
     misplaced: int = 0
@@ -59,10 +65,14 @@ class DaemonSet:
         """From the API's DaemonSet."""
         metadata, status = body["metadata"], mapping(body.get("status"))
         owners = metadata.get("ownerReferences") or ()
+        template = mapping(mapping(body.get("spec")).get("template"))
+        annotations = mapping(mapping(template.get("metadata")).get("annotations"))
         return cls(
             name=metadata["name"],
             owner_uid=next((o.get("uid") for o in owners if o.get("kind") == "ConfigMap"), None),
             template_hash=mapping(metadata.get("annotations")).get(TEMPLATE_HASH_ANNOTATION),
+            pod_template_hash=string(annotations.get(TEMPLATE_HASH_ANNOTATION)),
+            restarted_at=parse_time(annotations.get(RESTARTED_AT_ANNOTATION)),
             refusal=refusal,
             wanted=integer(status.get("desiredNumberScheduled")),
             misplaced=integer(status.get("numberMisscheduled")) or 0,
@@ -81,6 +91,7 @@ class SpeakerPod:
     ready: bool = True
     deleting: bool = False
     template_hash: str | None = None
+    restarted_at: datetime | None = None
     created_at: datetime | None = None
     trouble: str = ""
 
@@ -88,6 +99,7 @@ class SpeakerPod:
     def from_object(cls, body: Mapping[str, Any]) -> SpeakerPod | None:
         """None while the pod is meant for no node."""
         metadata, spec, status = body["metadata"], mapping(body.get("spec")), mapping(body.get("status"))
+        annotations = mapping(metadata.get("annotations"))
         node = string(spec.get("nodeName")) or _meant_for(spec)
         if node is None:
             return None
@@ -97,10 +109,19 @@ class SpeakerPod:
             node=node,
             ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ()),
             deleting="deletionTimestamp" in metadata,
-            template_hash=mapping(metadata.get("annotations")).get(TEMPLATE_HASH_ANNOTATION),
+            template_hash=annotations.get(TEMPLATE_HASH_ANNOTATION),
+            restarted_at=parse_time(annotations.get(RESTARTED_AT_ANNOTATION)),
             created_at=parse_time(metadata.get("creationTimestamp")),
             trouble=_trouble(status),
         )
+
+    def is_current(self, owner: DaemonSet) -> bool:
+        """Whether it is what `owner` would make now: of its template, and made since somebody asked for a restart."""
+        if self.template_hash != owner.template_hash:
+            return False
+        if owner.restarted_at is None:
+            return True
+        return self.restarted_at is not None and self.restarted_at >= owner.restarted_at
 
 
 def _meant_for(spec: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,5 @@
-"""The speaker DaemonSet, and the rollout of a new template: one node at a time, masters last.
+"""The speaker DaemonSet, and the rollout of a new template, or of `kubectl rollout restart`: one node at a time,
+masters last.
 
 The DaemonSet is `OnDelete`, so the operator chooses when a node gets its new pod: only while every VIP that a
 renewed node takes part in is served again. The router hands its VIPs over when its pod is deleted.
@@ -14,7 +15,7 @@ from typing import Any
 from vip_api.model import CORDON_FACT, OnCordon
 
 from vip_operator.plan.changes import ApplyDaemonSet, DeletePod
-from vip_operator.plan.daemonset import TEMPLATE_HASH_ANNOTATION, SpeakerPod, Template
+from vip_operator.plan.daemonset import TEMPLATE_HASH_ANNOTATION, DaemonSet, SpeakerPod, Template
 from vip_operator.plan.virtualip import FAULT, MASTER, NO_PASSWORD, Entry, Vip
 from vip_operator.plan.world import World
 
@@ -36,10 +37,15 @@ def daemon_set(world: World) -> ApplyDaemonSet | None:
     template, actual = world.template, world.daemon_set
     if template is None:
         return None
-    wanted = (template.manifest["metadata"]["name"], template.config_map_uid, template.hash)
-    if actual is not None and (actual.name, actual.owner_uid, actual.template_hash) == wanted:
+    wanted = (template.manifest["metadata"]["name"], template.config_map_uid)
+    if actual is not None and (actual.name, actual.owner_uid) == wanted and _is_applied(template, actual):
         return None
     return ApplyDaemonSet(manifest=_manifest(template))
+
+
+def _is_applied(template: Template, actual: DaemonSet) -> bool:
+    """Whether its next pods are those of `template`. `kubectl rollout undo` changes nothing but what pods get."""
+    return actual.template_hash == actual.pod_template_hash == template.hash
 
 
 def _manifest(template: Template) -> dict[str, Any]:
@@ -58,17 +64,14 @@ def rollout(world: World) -> Rollout:
     """The next pod to replace. Nothing while the DaemonSet itself is behind, or a replaced node is not
     back.
     """
-    template = world.template
-    if template is None or template.releasing or world.daemon_set is None:
+    template, owner = world.template, world.daemon_set
+    if template is None or template.releasing or owner is None or not _is_applied(template, owner):
         return Rollout()
-    wanted = template.hash
-    if world.daemon_set.template_hash != wanted:
-        return Rollout()
-    outdated = [p for p in world.pods if p.template_hash != wanted]
+    outdated = [p for p in world.pods if not p.is_current(owner)]
     waiting = [p for p in outdated if not p.deleting]
     if not waiting:
         return Rollout()
-    renewed = [p for p in world.pods if p.template_hash == wanted and not p.deleting]
+    renewed = [p for p in world.pods if p.is_current(owner) and not p.deleting]
     blocked = {p.node: _why(p, lacks) for p in renewed if (lacks := _not_back(p, world))}
     blocked.update({p.node: "its old pod is terminating" for p in outdated if p.deleting and not _is_lost(p, world)})
     blocked.update(dict.fromkeys(_bare_nodes(world), "its new pod has not been created"))

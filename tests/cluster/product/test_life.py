@@ -163,10 +163,19 @@ def restarts(pod):
     return sum(c["restartCount"] for c in pod["status"]["containerStatuses"])
 
 
-def test_an_upgrade_takes_one_node_at_a_time_and_the_master_last(product):
+def another_template(product):
+    product.install("--set-string", "speaker.podAnnotations.generation=two")
+
+
+def kubectl_rollout_restart(product):
+    product.cluster.kubectl("rollout", "restart", "daemonset/kube-vrrp-speaker", "-n", NAMESPACE)
+
+
+@pytest.mark.parametrize("ask", [another_template, kubectl_rollout_restart])
+def test_speakers_are_replaced_one_node_at_a_time_and_the_master_last(product, ask):
     master = product.serve("web", ADDRESS)
     before = {n: p["metadata"]["uid"] for n, p in product.speakers().items()}
-    product.install("--set-string", "speaker.podAnnotations.generation=two")
+    ask(product)
     order = []
 
     def done():
@@ -175,12 +184,29 @@ def test_an_upgrade_takes_one_node_at_a_time_and_the_master_last(product):
         order.extend(n for n in new if n not in order)
         unready = [n for n in before if n not in pods or not is_ready(pods[n])]
         assert len(unready) <= 1, unready
-        return product.speakers_current()
+        return len(order) == len(before) and product.speakers_current()
 
     wait_for(done, what="every speaker is new", timeout=240, poll=0.2)
     assert order[-1] == master
     wait_for(lambda: product.master("web") == master, what="the master takes it back", timeout=60)
     product.settled("web")
+
+
+def test_a_former_revision_that_somebody_puts_back_is_undone_and_replaces_nobody(product):
+    """Its pods would be those of another template for ever: each would be replaced by one that is as old."""
+    another_template(product)
+    wait_for(product.speakers_current, what="every speaker is new", timeout=240)
+    product.serve("web", ADDRESS)
+    before = {n: p["metadata"]["uid"] for n, p in product.speakers().items()}
+    product.cluster.kubectl("rollout", "undo", "daemonset/kube-vrrp-speaker", "-n", NAMESPACE)
+
+    def annotations():
+        daemon_set = product.cluster.get("daemonset", "kube-vrrp-speaker", "-n", NAMESPACE)
+        return daemon_set["spec"]["template"]["metadata"]["annotations"]
+
+    wait_for(lambda: annotations().get("generation") == "two", what="the template is put back", timeout=30)
+    settled(lambda: len(writes(product.cluster)), quiet=5)
+    assert {n: p["metadata"]["uid"] for n, p in product.speakers().items()} == before
 
 
 def test_a_steady_cluster_writes_nothing(product):

@@ -64,6 +64,13 @@ def test_a_pod_says_its_template_its_age_and_whether_it_serves():
     assert (ending.ready, ending.deleting) == (True, True)
 
 
+def test_a_daemon_set_says_what_its_pods_get_and_when_somebody_asked_for_a_restart():
+    hashes = [{"kube-vrrp.io/template-hash": text} for text in ("new", "old")]
+    pod = {"metadata": {"annotations": {**hashes[1], "kubectl.kubernetes.io/restartedAt": "2026-01-01T01:00:00+01:00"}}}
+    found = DaemonSet.from_object({"metadata": {**METADATA, "annotations": hashes[0]}, "spec": {"template": pod}})
+    assert (found.template_hash, found.pod_template_hash, found.restarted_at) == ("new", "old", START)
+
+
 def test_a_daemon_set_names_the_config_map_that_owns_it():
     owners = [{"kind": "Deployment", "uid": "other"}, {"kind": "ConfigMap", "uid": "cm"}]
     owned = {"metadata": {**METADATA, "ownerReferences": owners}}

@@ -76,6 +76,42 @@ def test_a_rollout_takes_one_node_at_a_time_and_the_master_last():
     assert cluster.deleted_pods[-1] == master
 
 
+def test_kubectl_rollout_restart_takes_one_node_at_a_time_and_the_master_last():
+    cluster = served()
+    master = cluster.status()["master"]
+    assert cluster.daemon_set is not None
+    cluster.daemon_set = replace(cluster.daemon_set, restarted_at=cluster.now)
+    for _ in range(3):
+        cluster.step()
+        node = cluster.deleted_pods[-1]
+        assert not [c for c in cluster.step().changes if isinstance(c, DeletePod)]
+        renew(cluster, node)
+        assert not [c for c in cluster.step().changes if isinstance(c, DeletePod)]
+        cluster.report("web", node, "MASTER" if node == master else "BACKUP")
+    cluster.settle()
+    assert len(set(cluster.deleted_pods)) == len(cluster.deleted_pods) == 3
+    assert cluster.deleted_pods[-1] == master
+
+
+def test_a_new_pod_is_not_taken_for_an_old_one_by_what_was_asked_for_before():
+    """The watch of pods may be ahead of that of the DaemonSet."""
+    cluster = served()
+    assert cluster.daemon_set is not None
+    cluster.pods = {n: replace(p, restarted_at=cluster.now) for n, p in cluster.pods.items()}
+    assert cluster.plan().changes == ()
+    cluster.daemon_set = replace(cluster.daemon_set, restarted_at=cluster.now - timedelta(hours=1))
+    assert cluster.plan().changes == ()
+
+
+def test_a_former_revision_that_somebody_puts_back_is_undone_not_rolled_out_for_ever():
+    cluster = served()
+    assert cluster.daemon_set is not None
+    cluster.daemon_set = replace(cluster.daemon_set, pod_template_hash="former")
+    assert [type(c) for c in cluster.step().changes] == [ApplyDaemonSet]
+    assert cluster.plan().changes == ()
+    assert cluster.deleted_pods == []
+
+
 def test_masterships_order_the_nodes():
     cluster = served("a", "b", "c")
     cluster.report("a", "node1", "MASTER")
