@@ -49,7 +49,7 @@ def facts(spec: VirtualIPSpec | None, node: str, entry: Entry | None, world: Wor
     if known is None:
         return written
     if spec is None:
-        return [_cordoned(known) if f.get("name") == CORDON_FACT else f for f in written]
+        return [cordoned(known) if f.get("name") == CORDON_FACT else f for f in written]
     former = {str(f.get("name")): f for f in written}
     found: list[dict[str, Any]] = []
     for track in spec.track:
@@ -58,7 +58,7 @@ def facts(spec: VirtualIPSpec | None, node: str, entry: Entry | None, world: Wor
         elif track.kind == "pods" and (fact := _pods(track, node, former.get(track.name), world)) is not None:
             found.append(fact)
     if spec.on_cordon is not OnCordon.KEEP:  # other VIPs need no write
-        found.append(_cordoned(known))
+        found.append(cordoned(known))
     return found
 
 
@@ -81,7 +81,8 @@ def _pods(track: Track, node: str, former: Mapping[str, Any] | None, world: Worl
     return _fact(track.name, False, f"{ready} of {needed} pods ready")
 
 
-def _cordoned(node: Node) -> dict[str, Any]:
+def cordoned(node: Node) -> dict[str, Any]:
+    """Whether the node is to be left, and why."""
     taint = next((t for t in node.taints if t in LEAVING_TAINTS), None)
     if node.unschedulable:
         return _fact(CORDON_FACT, True, "the node is cordoned")

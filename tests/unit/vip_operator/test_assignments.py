@@ -495,3 +495,48 @@ def test_the_derived_priority_leaves_room_for_what_a_check_may_add(weight, rever
     )
     cluster.settle()
     assert cluster.priorities() == {"node1": top}
+
+
+@pytest.mark.parametrize("policy", ["Release", "Demote"])
+def test_cordoned_nodes_do_not_fill_the_places_of_others(policy):
+    """All nodes of a pool are cordoned at once when it is replaced."""
+    cluster = FakeCluster("old1", "old2")
+    cluster.add_vip(maxNodes=2, onCordon=policy)
+    cluster.up()
+    for name in ("new1", "new2"):
+        cluster.add_node(name)
+    cluster.settle()
+    for name in ("old1", "old2"):
+        cluster.nodes[name]["spec"] = {"unschedulable": True}
+    cluster.settle()
+    assert cluster.priorities().keys() == {"old1", "old2", "new1", "new2"}
+    for name in ("old1", "old2"):
+        cluster.nodes[name]["spec"] = {}
+    cluster.settle()
+    assert cluster.priorities().keys() == {"old1", "old2"}
+
+
+def test_a_cordoned_node_takes_part_where_there_is_no_other():
+    cluster = FakeCluster("node1", "node2")
+    cluster.nodes["node2"]["spec"] = {"unschedulable": True}
+    cluster.add_vip(maxNodes=2, onCordon="Demote")
+    cluster.settle()
+    assert cluster.priorities().keys() == {"node1", "node2"}
+    cluster.add_node("node3")
+    cluster.settle()
+    assert cluster.priorities().keys() == {"node1", "node2", "node3"}
+
+
+def test_no_more_entries_than_a_status_holds_while_nodes_are_exchanged():
+    """Those that have to leave own theirs until their speakers have cleared them."""
+    cluster = FakeCluster()
+    for i in range(150):
+        cluster.add_node(f"a{i:03}", zone="a")
+        cluster.add_node(f"b{i:03}", zone="b")
+    cluster.add_vip(maxNodes=200, virtualRouterID=7, nodeSelector={"matchLabels": {"zone": "a"}})
+    cluster.settle()
+    cluster.elect()
+    cluster.settle()
+    cluster.edit("web", nodeSelector={"matchLabels": {"zone": "b"}})
+    cluster.step()
+    assert len(cluster.status()["nodes"]) <= 254
