@@ -107,12 +107,14 @@ class PodCounter:
         return self._delay_s * random.uniform(0.5, 1)  # noqa: S311 jitter
 
     def _take(self, kind: str, pod: Mapping[str, Any]) -> None:
+        if kind == "BOOKMARK":
+            return  # it is about no pod
         uid = pod["metadata"]["uid"]
         with self._lock:
             before = self._nodes.get(uid)
             if kind in ("ADDED", "MODIFIED") and is_ready(pod):
                 self._nodes[uid] = _node(pod)
-            elif kind != "BOOKMARK":
+            else:
                 self._nodes.pop(uid, None)
             differs = self._nodes.get(uid) != before
         if differs:

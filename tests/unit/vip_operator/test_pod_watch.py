@@ -62,7 +62,7 @@ def test_events_change_the_count_and_only_what_matters_is_told():
         {"type": "MODIFIED", "object": pod("a")},
         {"type": "ADDED", "object": pod("b", ready=False)},
         {"type": "MODIFIED", "object": pod("b")},
-        {"type": "BOOKMARK", "object": {"metadata": {"uid": "a"}}},
+        {"type": "BOOKMARK", "object": {"kind": "Pod", "metadata": {"resourceVersion": "5"}}},
         {"type": "MODIFIED", "object": pod("a", deleting=True)},
         {"type": "DELETED", "object": pod("a")},
         {"type": "DELETED", "object": pod("b")},
