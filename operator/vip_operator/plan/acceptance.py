@@ -43,7 +43,7 @@ def _in_conflict(world: World, refused: Mapping[str, Refusal]) -> dict[str, Refu
     """
     result: dict[str, Refusal] = {}
     claimed: dict[IPAddress, Vip] = {}
-    for vip in sorted(world.vips, key=lambda v: (not v.is_current, v.name not in refused, *v.seniority)):
+    for vip in sorted(world.vips, key=lambda v: (not _asks_for_no_more(v), v.name not in refused, *v.seniority)):
         if vip.name in refused or vip.spec is None:
             for ip in vip.accepted_addresses:  # the document before is still carried out
                 claimed.setdefault(ip, vip)
@@ -56,6 +56,12 @@ def _in_conflict(world: World, refused: Mapping[str, Refusal]) -> dict[str, Refu
             message = f"{taken} belongs to VirtualIP {claimed[taken].name}"
             result[vip.name] = Refusal(reason="AddressConflict", message=message)
     return result
+
+
+def _asks_for_no_more(vip: Vip) -> bool:
+    """Whether its addresses are among those that it has: an edit of something else does not put them up."""
+    asked = () if vip.spec is None else (a.ip for a in vip.spec.addresses)
+    return vip.is_current or (bool(vip.accepted_addresses) and set(asked) <= set(vip.accepted_addresses))
 
 
 def _alone(vip: Vip, world: World) -> Refusal | None:

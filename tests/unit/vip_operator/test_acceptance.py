@@ -208,3 +208,23 @@ def test_who_is_named_as_the_owner_of_an_address_stays_the_same():
         made.advance(1)
     made.settle()
     assert made.message("Accepted", "b") == "192.168.137.53 belongs to VirtualIP a"
+
+
+def test_an_edit_of_something_else_does_not_put_the_addresses_up():
+    """With one that asks for them by mistake both came in one commit."""
+    made = FakeCluster("node1", "node2")
+    made.add_vip("api", addresses=["192.168.137.10"])
+    made.advance(10)
+    made.add_vip("web", addresses=["192.168.137.20"])
+    made.settle()
+    for name in ("api", "web"):
+        made.listened(name)
+    made.settle()
+    for name in ("api", "web"):
+        made.elect(name)
+    made.settle()
+    made.edit("web", preempt=False)
+    made.edit("api", addresses=["192.168.137.10", "192.168.137.20"])
+    made.settle()
+    assert made.condition("Accepted", "api") == ("False", "AddressConflict")
+    assert made.condition("Accepted", "web") == ("True", "Accepted")
