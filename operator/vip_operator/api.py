@@ -150,12 +150,13 @@ class Api:
 
     def refused_pods(self, daemon_set: str) -> str | None:
         """Why the latest Event says that pods of the DaemonSet could not be created, without the name of the one that
-        it is about; None if there is none.
+        it is about; None if there is none, or one was created since.
         """
-        query = {"fieldSelector": f"involvedObject.kind=DaemonSet,involvedObject.name={daemon_set},reason=FailedCreate"}
+        query = {"fieldSelector": f"involvedObject.kind=DaemonSet,involvedObject.name={daemon_set}"}
         answer = self.request("GET", f"/api/v1/namespaces/{self.namespace}/events", query=query)
         with _named():
-            latest = max(answer["items"], key=lambda e: e.get("lastTimestamp") or "", default=None)
+            told = [e for e in answer["items"] if e.get("reason") in ("FailedCreate", "SuccessfulCreate")]
+            latest = max(told, key=lambda e: (e.get("lastTimestamp") or "", e["reason"]), default=None)
         message = str(latest.get("message", "")) if latest else ""
         _, forbidden, why = message.partition(" is forbidden: ")
         return f"the speaker's pods are forbidden: {why}" if forbidden else None

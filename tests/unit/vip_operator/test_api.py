@@ -80,14 +80,19 @@ def test_why_pods_are_refused_is_said_without_what_is_of_one_event(monkeypatch, 
     why = 'violates PodSecurity "restricted:latest": host namespaces (hostNetwork=true)'
     message = f'{prefix}Error creating: pods "kube-vrrp-speaker-x7k2p" is forbidden: {why}'
     events = [
-        {"lastTimestamp": "2026-01-01T00:00:01Z", "message": message},
-        {"lastTimestamp": "2026-01-01T00:00:00Z", "message": "older"},
+        {"reason": "FailedCreate", "lastTimestamp": "2026-01-01T00:00:01Z", "message": message},
+        {"reason": "FailedCreate", "lastTimestamp": "2026-01-01T00:00:00Z", "message": "older"},
+        {"reason": "SuccessfulDelete", "lastTimestamp": "2026-01-01T00:00:02Z", "message": "Deleted pod: x"},
     ]
     asked = []
     monkeypatch.setattr(api, "request", lambda *_, query: asked.append(query) or {"items": events})
     assert api.refused_pods("speaker") == f"the speaker's pods are forbidden: {why}"
     events[0]["message"] = "Error creating: etcdserver: request timed out"
     assert api.refused_pods("speaker") is None
+    events[0]["message"] = message
+    created = {"reason": "SuccessfulCreate", "message": "Created pod: kube-vrrp-speaker-b2v9n"}
+    events.append({**created, "lastTimestamp": "2026-01-01T00:00:01Z"})
+    assert api.refused_pods("speaker") is None, "a refusal stays among the Events for an hour, though it is over"
     assert "involvedObject.name=speaker" in asked[0]["fieldSelector"]
 
 
