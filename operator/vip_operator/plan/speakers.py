@@ -16,10 +16,12 @@ from vip_api.model import CORDON_FACT, OnCordon
 
 from vip_operator.plan.changes import ApplyDaemonSet, DeletePod
 from vip_operator.plan.daemonset import TEMPLATE_HASH_ANNOTATION, DaemonSet, SpeakerPod, Template
-from vip_operator.plan.virtualip import FAULT, MASTER, NO_PASSWORD, Entry, Vip
+from vip_operator.plan.virtualip import FAULT, MASTER, NO_PASSWORD, Entry, Report, Vip
 from vip_operator.plan.world import World
 
 LOOK_AGAIN = timedelta(seconds=10)
+CLOCKS_DIFFER = timedelta(seconds=2)
+"""Of one API server and the next, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,26 @@ def rollout(world: World) -> Rollout:
             recheck_after_s=min(soonest, LOOK_AGAIN).total_seconds(),
         )
     pod = min(waiting, key=lambda p: (p.ready, _masterships(p.node, world), p.node))
+    if needed := _needed_for(pod, renewed, world):
+        left = max(_time_left(p.node, template, world) for p in renewed)
+        is_late = left <= timedelta(0)
+        return Rollout(
+            stalled_nodes=frozenset({pod.node}) if is_late else frozenset(),
+            stalled=f"the rollout of the speakers stops before {pod.node}: {needed}" if is_late else None,
+            recheck_after_s=(LOOK_AGAIN if is_late else min(left, LOOK_AGAIN)).total_seconds(),
+        )
     return Rollout(delete=DeletePod(name=pod.name, uid=pod.uid, node=pod.node))
+
+
+def _needed_for(pod: SpeakerPod, renewed: list[SpeakerPod], world: World) -> str:
+    """What nobody would serve without this pod, because those that were renewed are in FAULT."""
+    for vip in world.vips:
+        able = {n for n, e in vip.entries.items() if e.report and e.report.takes_part and world.reporting(n)}
+        entries = {p.node: vip.entries.get(p.node) for p in renewed}
+        faulty = sorted(n for n, e in entries.items() if e and e.report and e.report.state == FAULT)
+        if able == {pod.node} and faulty:
+            return f"it alone serves VirtualIP {vip.name}, which is in FAULT on {', '.join(faulty[:3])}"
+    return ""
 
 
 def _bare_nodes(world: World) -> list[str]:
@@ -121,11 +142,20 @@ def _not_back(pod: SpeakerPod, world: World) -> str | None:
             continue
         if _is_without_password(vip, entry):
             continue
-        if entry.report is None or (not entry.report.takes_part and entry.report.state != FAULT):
+        report = _said_by(pod, entry)
+        if report is None or (not report.takes_part and report.state != FAULT):
             return f"VirtualIP {vip.name} is not served by its new pod {pod.name}" + _said(entry)
         if _served_before(vip) and not _has_master(vip):
             return f"VirtualIP {vip.name} has no master"
     return None
+
+
+def _said_by(pod: SpeakerPod, entry: Entry) -> Report | None:
+    """What the pod itself says, not one before it that was killed before its last word."""
+    report = entry.report
+    if report is None or report.api_time is None or pod.created_at is None:
+        return report
+    return report if report.api_time >= pod.created_at - CLOCKS_DIFFER else None
 
 
 def _is_lost(pod: SpeakerPod, world: World) -> bool:

@@ -129,6 +129,46 @@ def test_masterships_order_the_nodes():
     assert cluster.deleted_pods == ["node3", "node2", "node1"]
 
 
+def test_a_rollout_stops_before_the_last_node_that_serves():
+    """A check of weight 0 fails on each new speaker, such as a script that the new values do not allow."""
+    cluster = served()
+    master = cluster.status()["master"]
+    new_template(cluster)
+    for _ in range(12):
+        replaced = len(cluster.deleted_pods)
+        cluster.step()
+        for node in cluster.deleted_pods[replaced:]:
+            cluster.add_pod(node)
+            cluster.report("web", node, "FAULT", reason="web: script cannot be run")
+        cluster.advance(5)
+    assert len(cluster.deleted_pods) == 2
+    assert master not in cluster.deleted_pods
+    cluster.advance(120)
+    cluster.settle()
+    assert cluster.condition("Degraded") == ("True", "RolloutStalled")
+    assert f"stops before {master}: it alone serves VirtualIP web" in cluster.message("Degraded")
+    for node in cluster.deleted_pods:
+        cluster.report("web", node, "BACKUP")
+    cluster.step()
+    assert cluster.deleted_pods[-1] == master
+
+
+def test_the_last_word_of_the_old_pod_is_not_the_new_ones():
+    """It was killed before it could say that it ends."""
+    cluster = served()
+    new_template(cluster)
+    cluster.step()
+    cluster.step()
+    (node,) = cluster.deleted_pods
+    cluster.advance(3)
+    cluster.add_pod(node)
+    cluster.step()
+    assert cluster.deleted_pods == [node]
+    cluster.report("web", node, "BACKUP")
+    cluster.step()
+    assert len(cluster.deleted_pods) == 2
+
+
 def test_it_waits_for_a_vip_without_master():
     cluster = served()
     new_template(cluster)
