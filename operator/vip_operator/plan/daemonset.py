@@ -82,7 +82,7 @@ class DaemonSet:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeakerPod:
     """A pod of the speaker DaemonSet, also one that found no room on its node. `trouble` is what keeps it from
-    running, or did, where Kubernetes says so.
+    running, or did, where Kubernetes says so. One that is `deleting` is to have ended at `ends_by`.
     """
 
     name: str
@@ -90,6 +90,7 @@ class SpeakerPod:
     node: str
     ready: bool = True
     deleting: bool = False
+    ends_by: datetime | None = None
     template_hash: str | None = None
     restarted_at: datetime | None = None
     created_at: datetime | None = None
@@ -109,6 +110,7 @@ class SpeakerPod:
             node=node,
             ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ()),
             deleting="deletionTimestamp" in metadata,
+            ends_by=parse_time(metadata.get("deletionTimestamp")),
             template_hash=annotations.get(TEMPLATE_HASH_ANNOTATION),
             restarted_at=parse_time(annotations.get(RESTARTED_AT_ANNOTATION)),
             created_at=parse_time(metadata.get("creationTimestamp")),

@@ -112,6 +112,7 @@ def _changes_of(vip: Vip, world: World, decided: _Decided) -> tuple[list[Change]
         rechecks.append(LISTENING_RECHECK_S)
     if claim_is_new(situation):
         rechecks.append(CLAIM_LASTS.total_seconds())
+    rechecks += [left.total_seconds() for n in situation.assigned if (left := situation.next_speaker_within(n))]
     if len(situation.masters) > 1:
         rechecks.append(SEVERAL_MASTERS_RECHECK_S)
     return changes, rechecks

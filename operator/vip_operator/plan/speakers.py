@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from vip_api.model import CORDON_FACT, OnCordon
 
 from vip_operator.plan.changes import ApplyDaemonSet, DeletePod
 from vip_operator.plan.daemonset import TEMPLATE_HASH_ANNOTATION, DaemonSet, SpeakerPod, Template
-from vip_operator.plan.virtualip import FAULT, MASTER, NO_PASSWORD, Entry, Report, Vip
+from vip_operator.plan.virtualip import FAULT, MASTER, NO_PASSWORD, STOPPED, Entry, Report, Vip
 from vip_operator.plan.world import World
 
 LOOK_AGAIN = timedelta(seconds=10)
@@ -89,12 +89,12 @@ def rollout(world: World) -> Rollout:
         )
     pod = min(waiting, key=lambda p: (p.ready, _masterships(p.node, world), p.node))
     if needed := _needed_for(pod, renewed, world):
-        left = max(_time_left(p.node, template, world) for p in renewed)
-        is_late = left <= timedelta(0)
+        patience = max(_time_left(p.node, template, world) for p in renewed)
+        is_late = patience <= timedelta(0)
         return Rollout(
             stalled_nodes=frozenset({pod.node}) if is_late else frozenset(),
             stalled=f"the rollout of the speakers stops before {pod.node}: {needed}" if is_late else None,
-            recheck_after_s=(LOOK_AGAIN if is_late else min(left, LOOK_AGAIN)).total_seconds(),
+            recheck_after_s=(LOOK_AGAIN if is_late else min(patience, LOOK_AGAIN)).total_seconds(),
         )
     return Rollout(delete=DeletePod(name=pod.name, uid=pod.uid, node=pod.node))
 
@@ -190,11 +190,17 @@ def _has_master(vip: Vip) -> bool:
 
 
 def _time_left(node: str, template: Template, world: World) -> timedelta:
-    """Until the node's new pod has taken too long; a node without one has not begun."""
-    pod = next((p for p in world.pods if p.node == node and not p.deleting), None)
-    if pod is None or pod.created_at is None:
-        return template.progress_deadline
-    return pod.created_at + template.progress_deadline - world.now
+    """Until the new pod has taken too long, or the old one to end, or none has come for too long since that."""
+    pods = {p.deleting: p for p in world.pods if p.node == node}
+    began: datetime | None
+    if (pod := pods.get(False)) is not None:
+        began = pod.created_at
+    elif (pod := pods.get(True)) is not None:
+        began = pod.ends_by
+    else:
+        reports = [e.report for v in world.vips if (e := v.entries.get(node)) is not None and e.report is not None]
+        began = max((r.api_time for r in reports if r.reason_code == STOPPED and r.api_time), default=None)
+    return template.progress_deadline if began is None else began + template.progress_deadline - world.now
 
 
 def _masterships(node: str, world: World) -> int:

@@ -20,6 +20,9 @@ SPEAKER_MANAGER_PREFIX = "kube-vrrp-speaker"
 NO_PASSWORD = ("SecretMissing", "PasswordInvalid")
 """The reason codes of a speaker that has no password, or a former one; the worse first."""
 
+STOPPED = "Stopped"
+"""The reason code of a speaker's last word."""
+
 MASTER = "MASTER"
 BACKUP = "BACKUP"
 INIT = "INIT"

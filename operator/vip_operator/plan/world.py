@@ -56,6 +56,11 @@ class World:
         return frozenset(name for name, node in self.nodes.items() if node.ready and name in served)
 
     @cached_property
+    def ending(self) -> frozenset[str]:
+        """The nodes whose speaker is ending, within the time that it has for that."""
+        return frozenset(p.node for p in self.pods if p.deleting and (p.ends_by is None or self.now <= p.ends_by))
+
+    @cached_property
     def heard(self) -> Mapping[str, Mapping[str, frozenset[int]]]:
         """By uid of a VirtualIP: the nodes that listened on its link without running it, and the VRIDs heard there."""
         result: dict[str, dict[str, frozenset[int]]] = {}

@@ -169,6 +169,70 @@ def test_the_last_word_of_the_old_pod_is_not_the_new_ones():
     assert len(cluster.deleted_pods) == 2
 
 
+def without_replacing(cluster: FakeCluster) -> None:
+    for change in cluster.plan().changes:
+        if not isinstance(change, DeletePod):
+            cluster.carry_out(change)
+
+
+def test_a_rollout_that_goes_well_warns_of_nothing():
+    cluster = served()
+    master = cluster.status()["master"]
+    other = next(n for n in cluster.nodes if n != master)
+    cluster.events.clear()
+    new_template(cluster)
+    without_replacing(cluster)
+    for _ in range(3):
+        (node,) = [c.node for c in cluster.plan().changes if isinstance(c, DeletePod)]
+        cluster.pods[node] = replace(cluster.pods[node], deleting=True)
+        without_replacing(cluster)
+        assert cluster.condition("Ready")[0] == "True"
+        cluster.report("web", node, "INIT", reason="Stopped: the speaker is ending")
+        if node == master:
+            cluster.report("web", other, "MASTER")
+        cluster.advance(2)
+        without_replacing(cluster)
+        del cluster.pods[node]
+        without_replacing(cluster)
+        cluster.add_pod(node, ready=False)
+        without_replacing(cluster)
+        cluster.add_pod(node)
+        cluster.report("web", node, "BACKUP")
+        cluster.advance(10)
+        without_replacing(cluster)
+    assert not [event for _, event in cluster.events if event.type == "Warning"]
+
+
+def test_a_speaker_that_does_not_come_back_is_missed():
+    cluster = served()
+    node = next(n for n in cluster.nodes if n != cluster.status()["master"])
+    cluster.report("web", node, "INIT", reason="Stopped: the speaker is ending")
+    del cluster.pods[node]
+    cluster.settle()
+    assert cluster.condition("Degraded")[1] != "Unreported"
+    assert cluster.plan().recheck_after_s == 60
+    cluster.advance(60)
+    cluster.settle()
+    assert cluster.condition("Degraded")[1] == "Unreported"
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_pod_that_does_not_end_or_come_stalls_the_rollout_visibly(is_gone):
+    cluster = served()
+    new_template(cluster)
+    cluster.step()
+    old = dict(cluster.pods)
+    cluster.step()
+    (node,) = cluster.deleted_pods
+    cluster.report("web", node, "INIT", reason="Stopped: the speaker is ending")
+    if not is_gone:
+        cluster.pods[node] = replace(old[node], deleting=True, ends_by=cluster.now + timedelta(seconds=30))
+    cluster.advance(200)
+    cluster.settle()
+    assert cluster.condition("Degraded") == ("True", "RolloutStalled")
+    assert len(cluster.deleted_pods) == 1
+
+
 def test_it_waits_for_a_vip_without_master():
     cluster = served()
     new_template(cluster)

@@ -58,7 +58,7 @@ def _troubles(s: Situation) -> Iterable[tuple[str, str]]:
     faulty = [n for n, report in s.reports.items() if report.state == FAULT]
     if faulty:
         yield "NodesFault", s.listed(faulty)
-    silent = [n for n in s.assigned if n in s.vip.entries and not s.world.reporting(n)]
+    silent = [n for n in s.assigned if n in s.vip.entries and not s.hears(n)]
     if silent:
         yield "Unreported", f"nothing is heard of {names(silent)}"
     if spec is not None and (unknown := problems(spec, s.world)):

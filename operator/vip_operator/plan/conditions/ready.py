@@ -10,7 +10,7 @@ from vip_operator.plan.virtualip import FAULT, NO_PASSWORD
 
 def judge(s: Situation) -> Condition:
     """Unknown where nothing is heard of the last MASTER."""
-    if s.masters and s.world.reporting(s.masters[0].node):
+    if s.masters and s.hears(s.masters[0].node):
         return Condition("Ready", "True", "MasterElected", f"{s.masters[0].node} holds {_held(s)}")
     if s.masters:
         message = f"{s.masters[0].node} was MASTER when it reported last, and nothing is heard of it since"
@@ -54,7 +54,7 @@ def _why_no_master(s: Situation) -> tuple[str, str]:
             "the speakers listen for 3 s which virtual router IDs are taken on the link; "
             "if this stays, see whether the operator runs"
         )
-    if not any(s.world.reporting(n) for n in s.assigned):
+    if not any(s.hears(n) for n in s.assigned):
         return "Unreported", "no node that takes part is reporting"
     reports = s.reports.values()
     code = next((c for c in NO_PASSWORD if any(r.clause(c) for r in reports)), None)

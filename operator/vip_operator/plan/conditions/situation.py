@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from vip_api.model import IPAddress, VirtualIPSpec
@@ -12,9 +12,12 @@ from vip_api.model import IPAddress, VirtualIPSpec
 from vip_operator.plan.acceptance import Refusal
 from vip_operator.plan.conditions.words import grouped
 from vip_operator.plan.participation import INTERFACE_MISSING
-from vip_operator.plan.virtualip import MASTER, Entry, Report, Vip
+from vip_operator.plan.virtualip import MASTER, STOPPED, Entry, Report, Vip
 from vip_operator.plan.vrids import Decision
 from vip_operator.plan.world import World
+
+BETWEEN_SPEAKERS = timedelta(seconds=60)
+"""A node whose speaker ended as it was asked to may have none for this long."""
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots: what is asked for again and again is kept
@@ -51,7 +54,24 @@ class Situation:
     @cached_property
     def heard_of(self) -> Mapping[str, Report]:
         """The reports of those whose word still counts."""
-        return {n: report for n, report in self.reports.items() if self.world.reporting(n)}
+        return {n: report for n, report in self.reports.items() if self.hears(n)}
+
+    def hears(self, node: str) -> bool:
+        """Whether the word of `node` counts. One speaker that ends and the next that begins are no trouble yet."""
+        return self.world.reporting(node) or self.next_speaker_within(node) is not None
+
+    def next_speaker_within(self, node: str) -> timedelta | None:
+        """How much longer the next speaker of a node may take that has none; None where none is to be waited for."""
+        world, entry = self.world, self.vip.entries.get(node)
+        if world.reporting(node) or node not in world.nodes or not world.nodes[node].ready:
+            return None
+        report = entry.report if entry is not None else None
+        if node in world.ending:
+            return BETWEEN_SPEAKERS
+        if report is None or report.api_time is None or report.reason_code != STOPPED:
+            return None
+        left = report.api_time + BETWEEN_SPEAKERS - world.now
+        return left if left > timedelta() else None
 
     def clauses(self, code: str) -> str:
         """What nodes that are heard of say after this constant."""
