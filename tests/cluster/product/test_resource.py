@@ -134,6 +134,12 @@ def test_the_chart_brings_vips_and_its_test_judges_them(product):
     product.install("--set-json", f"vips={json.dumps(vips)}")
     assert product.cluster.get("vip", "web")["metadata"]["uid"] == uid
     assert product.ready("web")
+    vips[0]["spec"]["preempt"] = False
+    product.install("--set-json", f"vips={json.dumps(vips)}")
+    assert product.cluster.get("vip", "web")["spec"]["preempt"] is False
+    product.rollback()
+    assert product.cluster.get("vip", "web")["spec"].get("preempt", True) is True
+    assert product.cluster.get("vip", "web")["metadata"]["uid"] == uid
 
 
 def test_facts_about_cordon_conditions_and_pods_reach_the_nodes(product):

@@ -133,3 +133,10 @@ def test_the_page_lists_exactly_what_is_served(tmp_path):
     (group,) = one(render(prometheus={"prometheusRule": {"enabled": True}}), "PrometheusRule")["spec"]["groups"]
     assert alerts == {rule["alert"] for rule in group["rules"]}
     assert (CHART / "README.md").read_text().count("docs/metrics.md")
+
+
+def test_no_master_is_noticed_where_no_agent_is_scraped():
+    """No speaker, no series of its: only the operator still says that nobody serves."""
+    (group,) = one(render(prometheus={"prometheusRule": {"enabled": True}}), "PrometheusRule")["spec"]["groups"]
+    alert = next(rule for rule in group["rules"] if rule["alert"] == "KubeVrrpNoMaster")
+    assert 'kube_vrrp_virtualip_condition{condition="Ready", status="True"}' in alert["expr"]
