@@ -154,6 +154,7 @@ class Loop:
             self._relist_at = self._listed_at + RELIST_S * random.uniform(0.8, 1.2)  # noqa: S311 jitter
 
     def _check_history(self) -> None:
+        self.beat()
         if time.monotonic() - self._checked_at >= CHECK_S:
             seen, self._checked_at = self._store.newest(VIPS), time.monotonic()
             _compare(VIPS, version=self._api.version(), seen=seen)
@@ -221,6 +222,7 @@ class Loop:
         return wait_s
 
     def _take_lease(self) -> Hold:
+        self.beat()
         hold = self._lease.take()
         self._behind |= hold is Hold.TAKEN_OVER
         return hold
@@ -230,6 +232,7 @@ class Loop:
         doubtful = {e.node for v in world.vips if len(m := masters(v)) > 1 for e in m}
         renewed: dict[str, datetime] = {}
         for node in sorted(doubtful):
+            self.beat()
             try:
                 moment = renewal(self._api.node_lease(node))
             except ApiException as error:
@@ -241,6 +244,7 @@ class Loop:
         return bool(doubtful)
 
     def _look_up_api_server(self) -> None:
+        self.beat()
         try:
             self._extra.api_server = self._api.api_server()
         except ApiException as error:
@@ -251,6 +255,7 @@ class Loop:
             self._extra.refusal = None
         elif time.monotonic() - self._refusal_checked_at >= REFUSAL_CHECK_S:
             self._refusal_checked_at = time.monotonic()
+            self.beat()
             self._extra.refusal = self._api.refused_pods(daemon_set)
 
     def _show(self, world: World) -> None:
