@@ -452,6 +452,18 @@ def test_no_result_is_none_until_it_lasts(world):
     assert world.value == 10
 
 
+def test_a_check_without_results_for_too_long_is_bad_until_it_rises(world):
+    world.follow(vip(script(0, interval="1s", rise=3, fall=3)))
+    world.loop.pass_ms(1)
+    world.runner.answer(True)
+    world.loop.pass_ms(PATIENCE_NS // MS + 3000)
+    assert world.assess().fault == "chk: no result: the checks process does not answer"
+    for good, fault in ((False, True), (True, True), (True, True), (True, False)):
+        world.runner.answer(good)
+        assert bool(world.assess().fault) == fault
+        world.loop.pass_ms(1000)
+
+
 # --- node, pods, cordon
 
 
