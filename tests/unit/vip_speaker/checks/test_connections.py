@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from vip_speaker.checks import target
 from vip_speaker.checks.http import HttpCheck
 from vip_speaker.checks.tcp import TcpCheck
 
@@ -140,3 +141,51 @@ def test_local_targets_have_to_be_allowed(port, host):
 
 def test_a_name_that_does_not_exist():
     assert tcp("no-such-host.invalid", 80) == (False, "no-such-host.invalid port 80: its name cannot be resolved")
+
+
+class SilentNameServer:
+    """Answers for no name until `answer` is set."""
+
+    def __init__(self, monkeypatch):
+        self.answer = threading.Event()
+        self.asked: list[str] = []
+        monkeypatch.setattr(target.socket, "getaddrinfo", self._look_up)
+
+    def _look_up(self, host, port, **_):
+        self.asked.append(host)
+        self.answer.wait(20)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+
+def test_a_silent_name_server_costs_no_request_to_an_address(port, monkeypatch):
+    names = SilentNameServer(monkeypatch)
+
+    async def run():
+        for number in range(70):
+            check = {"host": f"web{number}.example.com", "port": 80, "allowLocal": True}
+            await TcpCheck().run(check, timeout_s=0.01, environment={})
+        check = {"url": f"http://127.0.0.1:{port}/", "allowLocal": True}
+        result = await HttpCheck().run(check, timeout_s=5, environment={})
+        names.answer.set()
+        while target.looked_up:
+            await asyncio.sleep(0.01)
+        return result
+
+    assert asyncio.run(run()).good
+
+
+def test_one_name_is_looked_up_once_at_a_time(port, monkeypatch):
+    names = SilentNameServer(monkeypatch)
+
+    async def run():
+        check = {"host": "web.example.com", "port": port, "allowLocal": True}
+        first = [await TcpCheck().run(check, timeout_s=0.02, environment={}) for _ in range(5)]
+        names.answer.set()
+        return first, await TcpCheck().run(check, timeout_s=10, environment={})
+
+    first, last = asyncio.run(run())
+    assert {one.good for one in first} == {False}
+    assert last.good
+    assert names.asked == ["web.example.com"]
+    assert tcp("web.example.com", port)[0]
+    assert len(names.asked) == 2
