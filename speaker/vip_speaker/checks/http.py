@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vip_speaker.checks.server import Result
-from vip_speaker.checks.target import THREADS, TargetError, addresses_of, words
+from vip_speaker.checks.target import THREADS, TargetError, connected, words
 
 _MAXIMUM_BODY_BYTES = 64 * 1024
 
@@ -57,26 +57,12 @@ class HttpCheck:
         url = urlsplit(check["url"])
         assert url.hostname is not None
         port = url.port or (443 if url.scheme == "https" else 80)
-        targets = await addresses_of(url.hostname, port, allow_local=check["allowLocal"])
+        connection = await connected(url.hostname, port, allow_local=check["allowLocal"])
+        connection.settimeout(timeout_s)
+        open_sockets.append(connection)
+        tls = self._unverified if url.scheme == "https" else None
         loop = asyncio.get_running_loop()
-        problem: OSError = TargetError("has no address")
-        for family, address in targets:
-            connection = socket.socket(family, socket.SOCK_STREAM)
-            connection.setblocking(False)
-            try:
-                await loop.sock_connect(connection, address)
-            except OSError as error:
-                connection.close()
-                problem = error
-                continue
-            except BaseException:
-                connection.close()
-                raise
-            connection.settimeout(timeout_s)
-            open_sockets.append(connection)
-            tls = self._unverified if url.scheme == "https" else None
-            return await loop.run_in_executor(THREADS, _request, connection, check, tls, open_sockets)
-        raise problem
+        return await loop.run_in_executor(THREADS, _request, connection, check, tls, open_sockets)
 
 
 def _request(

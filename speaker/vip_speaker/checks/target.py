@@ -17,12 +17,54 @@ THREADS = ThreadPoolExecutor(max_workers=64)
 RESOLVERS = ThreadPoolExecutor(max_workers=64)
 
 _Found = list[tuple[int, Any]]
+# So many of a name's addresses are tried: more would only take descriptors from other checks.
+_MAXIMUM_ADDRESSES = 16
+
 looked_up: dict[tuple[str, int], Future[_Found]] = {}
 """The look-ups that are under way: all runs wait for the one that there is, so each name has one thread at most."""
 
 
 class TargetError(OSError):
     """The target cannot be or is not allowed to be connected to."""
+
+
+async def connected(host: str, port: int, *, allow_local: bool) -> socket.socket:
+    """A connection, non-blocking, to whichever of the host's addresses takes one first; OSError where none does.
+
+    All are tried at once: one that is silent must not use up the time of the others.
+    """
+    targets = await addresses_of(host, port, allow_local=allow_local)
+    attempts = [asyncio.create_task(_connect(family, address)) for family, address in targets[:_MAXIMUM_ADDRESSES]]
+    problem: OSError = TargetError("has no address")
+    winner: socket.socket | None = None
+
+    def close(attempt: asyncio.Task[socket.socket]) -> None:
+        if not attempt.cancelled() and attempt.exception() is None and attempt.result() is not winner:
+            attempt.result().close()
+
+    try:
+        for attempt in asyncio.as_completed(attempts):
+            try:
+                winner = await attempt
+                return winner
+            except OSError as error:
+                problem = error
+        raise problem
+    finally:
+        for one in attempts:
+            one.cancel()
+            one.add_done_callback(close)
+
+
+async def _connect(family: int, address: Any) -> socket.socket:
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 async def addresses_of(host: str, port: int, *, allow_local: bool) -> list[tuple[int, Any]]:

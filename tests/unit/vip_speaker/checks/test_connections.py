@@ -143,6 +143,54 @@ def test_a_name_that_does_not_exist():
     assert tcp("no-such-host.invalid", 80) == (False, "no-such-host.invalid port 80: its name cannot be resolved")
 
 
+def resolves_to(monkeypatch, *addresses):
+    """Whatever the host is."""
+
+    async def addresses_of(_host, _port, *, allow_local):  # noqa: ARG001
+        return [(socket.AF_INET, address) for address in addresses]
+
+    monkeypatch.setattr(target, "addresses_of", addresses_of)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[tuple[str, int]]:
+    """An address that takes no connection: its backlog is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(server.getsockname())
+        yield server.getsockname()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_address_that_is_silent_or_refuses_is_no_matter_where_another_answers(port, monkeypatch, order):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        refusing = server.getsockname()
+    with silent() as nobody:
+        resolves_to(monkeypatch, *[refusing, nobody, ("127.0.0.1", port)][::order])
+        assert tcp("several.example.com", 80, timeout_s=2)[0]
+        assert http(80, host="several.example.com", timeout_s=2)[0]
+
+
+def test_a_connection_that_comes_second_is_closed(port, monkeypatch):
+    made = []
+    plain = target.socket.socket
+
+    class Counted(plain):
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, **keywords)
+            if "fileno" not in keywords:  # those are the server's
+                made.append(self)
+
+    resolves_to(monkeypatch, ("127.0.0.1", port), ("127.0.0.1", port), ("127.0.0.1", port))
+    monkeypatch.setattr(target.socket, "socket", Counted)
+    assert tcp("several.example.com", 80)[0]
+    ours = [one for one in made if one.family == socket.AF_INET and one.fileno() != -1]
+    assert ours == [], "nothing is left open"
+    assert len(made) >= 3
+
+
 class SilentNameServer:
     """Answers for no name until `answer` is set."""
 
