@@ -74,14 +74,16 @@ def _request(
     """In a thread: ask over a connection that is there."""
     url = urlsplit(check["url"])
     assert url.hostname is not None
-    client = http.client.HTTPConnection(url.hostname, url.port)
+    client = http.client.HTTPConnection(url.hostname, 80)  # without a port it would take an IPv6 address for both
     try:
         client.sock = connection
         if tls is not None:
             client.sock = tls.wrap_socket(connection, server_hostname=url.hostname, do_handshake_on_connect=False)
             open_sockets.append(client.sock)  # the plain one has given its descriptor away
             client.sock.do_handshake()
-        client.request("GET", url.path or "/", headers={"User-Agent": "kube-vrrp", "Connection": "close"})
+        path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        headers = {"Host": url.netloc, "User-Agent": "kube-vrrp", "Connection": "close"}
+        client.request("GET", path, headers=headers)
         answer = client.getresponse()
         return _judge(answer, check.get("expect") or {})
     finally:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 from vip_speaker.checks import target
@@ -17,8 +18,11 @@ from vip_speaker.checks.tcp import TcpCheck
 
 
 class Handler(BaseHTTPRequestHandler):
+    asked: ClassVar[list[tuple[str, str | None]]] = []
+
     def do_GET(self):
-        status = int(self.path.strip("/").split("/")[0] or 200)
+        self.asked.append((self.path, self.headers["Host"]))
+        status = int(self.path.partition("?")[0].strip("/").split("/")[0] or 200)
         self.send_response(status)
         if status == 302:
             self.send_header("Location", "/200")
@@ -34,6 +38,7 @@ def port() -> Iterator[int]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
+        Handler.asked.clear()
         yield server.server_address[1]
         server.shutdown()
         thread.join()
@@ -143,10 +148,23 @@ def test_a_name_that_does_not_exist():
     assert tcp("no-such-host.invalid", 80) == (False, "no-such-host.invalid port 80: its name cannot be resolved")
 
 
+def test_the_query_is_asked_too(port):
+    assert http(port, "/200?ready=1&deep")[0]
+    assert Handler.asked == [("/200?ready=1&deep", f"127.0.0.1:{port}")]
+
+
+@pytest.mark.parametrize("host", ["[fd00::abc]", "[fd00::abc]:8080", "web.example.com"])
+def test_the_host_is_the_one_of_the_url(port, monkeypatch, host):
+    resolves_to(monkeypatch, ("127.0.0.1", port))
+    check = {"url": f"http://{host}", "allowLocal": True}
+    result = asyncio.run(HttpCheck().run(check, timeout_s=10, environment={}))
+    assert (result.good, Handler.asked) == (True, [("/", host)])
+
+
 def resolves_to(monkeypatch, *addresses):
     """Whatever the host is."""
 
-    async def addresses_of(_host, _port, *, allow_local):  # noqa: ARG001
+    async def addresses_of(_host, _port, *, allow_local):
         return [(socket.AF_INET, address) for address in addresses]
 
     monkeypatch.setattr(target, "addresses_of", addresses_of)
