@@ -530,6 +530,21 @@ def test_a_check_goes_on_when_its_entry_did_not_change(world):
     assert world.loop.others.next_at_ns() is None
 
 
+def test_an_edit_of_weight_and_reverse_alone_takes_no_run_back(world):
+    world.follow(vip(script(10, rise=2, fall=3)))
+    for good in (True, False):
+        world.loop.pass_ms(1000)
+        world.runner.answer(good)
+    assert world.value == 10
+    assert world.follow(vip(replace(script(20, rise=2, fall=3), reverse=True))).contribution == -20
+    for value in (-20, 0):
+        world.loop.pass_ms(1000)
+        world.runner.answer(False)
+        assert world.value == value
+    assert len(world.runner.asked) == 4
+    assert world.follow(vip(script(0, rise=2, fall=3))).fault == "chk: r"
+
+
 def test_an_entry_that_is_edited_counts_as_before_until_its_first_result(world):
     """Else every edit of a check would take its bonus away for a moment, and the VIP with it."""
     world.follow(vip(script(10)))
