@@ -356,6 +356,39 @@ def test_a_file_system_that_hangs_is_bad_and_comes_back(world, aside, tmp_path, 
     assert (world.value, world.assess().fault) == (well, None)
 
 
+def test_a_check_that_comes_while_its_file_system_hangs_is_told_so(world, aside, tmp_path):
+    world.follow(vip(track("file", 10, path=str(tmp_path / "flag"), exists=True)))
+    world.loop.pass_ms(0)
+    aside.hangs = True
+    world.loop.pass_ms(5000)
+    other = replace(track("file", 0, path=str(tmp_path / "other"), exists=True), name="other")
+    world.follow(vip(track("file", 10, path=str(tmp_path / "flag"), exists=True), other))
+    assert world.assess().waiting == "other: not looked at yet"
+    world.loop.pass_ms(2100)
+    assert world.assess().fault == f"other: {tmp_path}/other does not answer: its file system hangs"
+    aside.recover()
+    world.loop.pass_ms(1000)
+    assert world.assess().fault == f"other: {tmp_path}/other does not exist"
+
+
+def test_an_edit_of_the_only_check_in_a_directory_that_hangs_asks_it_no_further_time(world, aside, tmp_path):
+    (tmp_path / "flag").touch()
+    aside.hangs = True
+    for weight, exists in ((10, True), (10, False), (11, True), (11, False), (0, True)):
+        world.follow(vip(track("file", weight, path=str(tmp_path / "flag"), exists=exists)))
+        world.loop.pass_ms(3000)
+    assert len(aside._hung) == 1
+    assert "its file system hangs" in world.assess().fault
+    world.follow(vip())
+    world.loop.pass_ms(3000)
+    world.follow(vip(track("file", 0, path=str(tmp_path / "flag"), exists=True)))
+    world.loop.pass_ms(2100)
+    assert len(aside._hung) == 1
+    aside.recover()
+    world.loop.pass_ms(1000)
+    assert world.assess().fault is None
+
+
 def test_a_watch_may_end_while_its_file_system_hangs(world, aside, tmp_path):
     world.follow(vip(track("file", 10, path=str(tmp_path / "flag"), exists=True)))
     world.loop.pass_ms(0)
