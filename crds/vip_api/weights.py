@@ -43,11 +43,27 @@ def too_small(
     for track in weighted:
         after = clamped(own + healthy - abs(track.weight))
         if after >= other:
+            advice = _what_helps(track, own=own, successor=successor[1], healthy=healthy)
             yield (
                 track,
                 f"weight {track.weight} brings {node} from {before} to {after} when it fails, not below "
-                f"the {other} of {successor[0]}: nothing moves; it takes {before - other + 1} or more",
+                f"the {other} of {successor[0]}: nothing moves{advice}",
             )
+
+
+def _what_helps(track: Track, *, own: int, successor: int, healthy: int) -> str:
+    """The end of a sentence. A weight that is cut off at 254 does as little when it is larger."""
+    weight, before, other = abs(track.weight), own + healthy, clamped(successor + healthy)
+    if before <= HIGHEST:
+        return f"; it takes {before - other + 1} or more"
+    needed = max(weight, own - successor + 1)
+    if contribution(track, good=True) > 0 or contribution(track, good=False) > 0:
+        before += needed - weight  # it is among what is added while all is well
+    lower = before - HIGHEST
+    if successor - lower < LOWEST:
+        return f": priorities are cut at {HIGHEST}; the weights that are added come to {healthy}, lower them"
+    more = f", and it takes {needed} or more" if needed > weight else ""
+    return f": priorities are cut at {HIGHEST}; lower spec.priority by {lower}{more}"
 
 
 def _counts_numbers(track: Track) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 import yaml
+from vip_api.load import MAX_YAML_BYTES
 from vip_api.model import VirtualIP
 from vip_api.parse import LoadedDocument, check_together, load_documents
 
@@ -58,7 +59,13 @@ def run_convert(path: Path | str, out: TextIO, err: TextIO) -> int:
     err.writelines(f"{path}: {note}\n" for note in converted.notes)
     if not converted.documents:
         return 1
-    yaml.safe_dump_all(converted.documents, out, sort_keys=False, allow_unicode=True, width=120)
+    manifests: str = yaml.safe_dump_all(converted.documents, sort_keys=False, allow_unicode=True, width=120)
+    out.write(manifests)
+    if len(manifests.encode()) > MAX_YAML_BYTES:
+        err.write(
+            f"{path}: the manifests are more than the {MAX_YAML_BYTES // 1024} KiB of YAML that are read from one "
+            "file: put them into several, in one directory\n"
+        )
     return 0
 
 

@@ -32,6 +32,8 @@ MAXIMUM_FILE_BYTES = 256 * 1024
 MAXIMUM_FILES = 4096
 """Directory entries looked at: whoever may write there must not keep a reader busy for ever."""
 
+_LOCK_PATIENCE_S = 0.1
+
 Stamp = tuple[int, ...]
 """What differs once a file or directory was replaced or written."""
 
@@ -97,7 +99,7 @@ class StateDirectory:
             lock = os.open(LOCK_FILE, flags, 0o644, dir_fd=directory)
             os.fchmod(lock, 0o644)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_patiently(lock)
         except BlockingIOError as error:
             os.close(lock)
             raise AlreadyHeldError(error.errno, "another router uses this state directory", str(self.path)) from error
@@ -192,6 +194,18 @@ class StateDirectory:
         text = json.dumps(document, separators=(",", ":"), default=_fields).encode()
         with self._opened() as directory:
             replace_file(directory, name, text, temporary=name + ".new", mode=0o644)
+
+
+def _lock_patiently(lock: int) -> None:
+    """BlockingIOError where another router has it. A reader that asks for one has it for microseconds."""
+    until = time.monotonic() + _LOCK_PATIENCE_S
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(_LOCK_PATIENCE_S / 20)
 
 
 def _fields(value: Any) -> dict[str, Any]:

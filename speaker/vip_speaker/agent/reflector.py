@@ -113,6 +113,7 @@ class Reflector:
                 return self._list()
             return self._watch(self._version)
         except ApiError as error:
+            self._empty_since = None  # what was empty before an outage says nothing of a list after it
             if self._clock() - self.beat_at >= SILENCE_S:
                 # not even a bookmark came: a connection that is half open, or a version that the server has not reached
                 self._version = None

@@ -39,11 +39,14 @@ class Store:
 
     def put(self, body: Object, *, instead_of: Object | None = None) -> None:
         """Take in one object unless a newer version of it is here. What was written gives what is newer than
-        `instead_of`, whatever its number: a backup that is restored sets the numbers back.
+        `instead_of`, whatever its number: a backup that is restored sets the numbers back. It brings nothing back that
+        was deleted meanwhile: the watch may be quicker than the answer.
         """
         name = body["metadata"]["name"]
         with self._lock:
             known = self._objects.get(name)
+            if instead_of is not None and (known is None or _uid(known) != _uid(body)):
+                return
             if known is not None and _uid(known) == _uid(body):
                 is_older = _version(body) < _version(known) and known is not instead_of
                 if is_older or _version(body) == _version(known):

@@ -66,6 +66,7 @@ class Writer:
     ) -> None:
         self._store, self._directory, self._secrets, self._node, self._clock = store, directory, secrets, node, clock
         self._stale = stale
+        self._is_away = False  # in this look a Secret could not be asked for
         self._passwords: dict[tuple[str, str], tuple[str | None, float]] = {}
         self._unusable: dict[tuple[str, str], str] = {}
         self._password_problems: dict[str, str] = {}
@@ -140,11 +141,14 @@ class Writer:
         wanted = {secret_reference(body) for body in bodies.values()}
         self._passwords = {reference: known for reference, known in self._passwords.items() if reference in wanted}
         self._unusable = {reference: why for reference, why in self._unusable.items() if reference in wanted}
+        self._missing_since = {name: since for name, since in self._missing_since.items() if name in self._present}
+        self._is_away = False
         for name in sorted(self._present.keys() | self._settled.keys() | bodies.keys()):
             body = bodies.get(name)
             if not thoroughly and body is not None and body is self._settled.get(name):
                 continue
             self._settled.pop(name, None)
+            self.beat_at = self._clock()
             try:
                 self._settle(name, body, self._present.get(name), stale=stale)
             except OSError as error:
@@ -227,7 +231,9 @@ class Writer:
             self._present[name] = told
             self._deleted_at[name] = self._clock()
             self._say(name, "deleted")
-        elif self._clock() - self._deleted_at.get(name, -DELETED_FOR_S) >= DELETED_FOR_S:
+            return
+        self._missing_since.pop(name, None)
+        if self._clock() - self._deleted_at.get(name, -DELETED_FOR_S) >= DELETED_FOR_S:
             self._directory.remove(name)
             self._present.pop(name, None)
             self._deleted_at.pop(name, None)
@@ -243,10 +249,13 @@ class Writer:
         known = self._passwords.get(reference)
         if known is not None and self._clock() < known[1]:
             return known[0] if known[0] is not None else password_of(former)
+        if self._is_away:  # each further one would be waited for as long
+            return known[0] if known is not None and known[0] is not None else password_of(former)
         value, again_s = (known[0] if known else None), SECRET_RETRY_S
         try:
             found = self._secrets.secret_value(*reference)
         except ApiError as error:
+            self._is_away = error.status is None
             log.warning("the Secret %s cannot be read, the password stays as it is: %s", reference[0], error)
             if problem := refusal(*reference, error):
                 self._unusable[reference] = problem

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vip_speaker.checks.server import Result
-from vip_speaker.checks.target import THREADS, TargetError, addresses_of, words
+from vip_speaker.checks.target import THREADS, TargetError, connected, words
 
 _MAXIMUM_BODY_BYTES = 64 * 1024
 
@@ -57,26 +57,12 @@ class HttpCheck:
         url = urlsplit(check["url"])
         assert url.hostname is not None
         port = url.port or (443 if url.scheme == "https" else 80)
-        targets = await addresses_of(url.hostname, port, allow_local=check["allowLocal"])
+        connection = await connected(url.hostname, port, allow_local=check["allowLocal"])
+        connection.settimeout(timeout_s)
+        open_sockets.append(connection)
+        tls = self._unverified if url.scheme == "https" else None
         loop = asyncio.get_running_loop()
-        problem: OSError = TargetError("has no address")
-        for family, address in targets:
-            connection = socket.socket(family, socket.SOCK_STREAM)
-            connection.setblocking(False)
-            try:
-                await loop.sock_connect(connection, address)
-            except OSError as error:
-                connection.close()
-                problem = error
-                continue
-            except BaseException:
-                connection.close()
-                raise
-            connection.settimeout(timeout_s)
-            open_sockets.append(connection)
-            tls = self._unverified if url.scheme == "https" else None
-            return await loop.run_in_executor(THREADS, _request, connection, check, tls, open_sockets)
-        raise problem
+        return await loop.run_in_executor(THREADS, _request, connection, check, tls, open_sockets)
 
 
 def _request(
@@ -88,14 +74,16 @@ def _request(
     """In a thread: ask over a connection that is there."""
     url = urlsplit(check["url"])
     assert url.hostname is not None
-    client = http.client.HTTPConnection(url.hostname, url.port)
+    client = http.client.HTTPConnection(url.hostname, 80)  # without a port it would take an IPv6 address for both
     try:
         client.sock = connection
         if tls is not None:
             client.sock = tls.wrap_socket(connection, server_hostname=url.hostname, do_handshake_on_connect=False)
             open_sockets.append(client.sock)  # the plain one has given its descriptor away
             client.sock.do_handshake()
-        client.request("GET", url.path or "/", headers={"User-Agent": "kube-vrrp", "Connection": "close"})
+        path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        headers = {"Host": url.netloc, "User-Agent": "kube-vrrp", "Connection": "close"}
+        client.request("GET", path, headers=headers)
         answer = client.getresponse()
         return _judge(answer, check.get("expect") or {})
     finally:

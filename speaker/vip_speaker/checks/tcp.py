@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Mapping
 from typing import Any
 
 from vip_speaker.checks.server import Result
-from vip_speaker.checks.target import TargetError, addresses_of, words
+from vip_speaker.checks.target import TargetError, connected, words
 
 
 class TcpCheck:
@@ -26,7 +25,8 @@ class TcpCheck:
         target = f"{check['host']} port {check['port']}"
         try:
             async with asyncio.timeout(timeout_s):
-                await _connect(check["host"], check["port"], allow_local=check["allowLocal"])
+                connection = await connected(check["host"], check["port"], allow_local=check["allowLocal"])
+                connection.close()
         except TimeoutError:
             return Result(good=False, reason=f"{target} did not answer within {timeout_s:g} s")
         except TargetError as error:
@@ -34,17 +34,3 @@ class TcpCheck:
         except OSError as error:
             return Result(good=False, reason=f"{target}: {words(error)}")
         return Result(good=True, reason=f"{target} answers")
-
-
-async def _connect(host: str, port: int, *, allow_local: bool) -> None:
-    problem: OSError = TargetError("has no address")
-    loop = asyncio.get_running_loop()
-    for family, address in await addresses_of(host, port, allow_local=allow_local):
-        with socket.socket(family, socket.SOCK_STREAM) as connection:
-            connection.setblocking(False)
-            try:
-                await loop.sock_connect(connection, address)
-                return
-            except OSError as error:
-                problem = error
-    raise problem

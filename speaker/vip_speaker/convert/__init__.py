@@ -65,6 +65,7 @@ def convert(text: str) -> Converted:
             why = _IGNORED_BLOCKS.get(statement.keyword, "there is no such setting")
             notes.append(Note(line=statement.line, text=f"{statement}: {why}"))
     taken: set[str] = set()
+    weighted: set[str] = set()  # instances with a script that has a weight
     documents = []
     for statement in statements:
         if statement.keyword == "vrrp_instance":
@@ -72,11 +73,29 @@ def convert(text: str) -> Converted:
             document = instance.document(taken)
             if document is not None:
                 documents.append(document)
+                if any("script" in check and check["weight"] for check in document["spec"].get("track", ())):
+                    weighted.add(statement.argument)
+    for statement in statements:
+        if statement.keyword == "vrrp_sync_group":
+            _note_weights(statement, weighted, notes)
     if not any(statement.keyword == "vrrp_instance" for statement in statements):
         notes.append(Note(line=0, text="there is no vrrp_instance in it"))
     # A definition that two instances refer to is noted twice.
     ordered = dict.fromkeys(sorted(notes, key=lambda note: note.line))
     return Converted(documents=documents, notes=[str(note) for note in ordered])
+
+
+def _note_weights(group: Statement, weighted: set[str], notes: list[Note]) -> None:
+    """Where scripts count here that keepalived does not let count."""
+    if any(statement.keyword == "sync_group_tracking_weight" for statement in group.body):
+        return
+    members = {word for block in group.body if block.keyword == "group" for it in block.body for word in it.words}
+    if found := sorted(members & weighted):
+        why = (
+            "without sync_group_tracking_weight keepalived ignores the weighted scripts of its instances "
+            f"({', '.join(found)}); here they count"
+        )
+        notes.append(Note(line=group.line, text=f"{group}: {why}"))
 
 
 def _without_preprocessing(statements: list[Statement], notes: list[Note]) -> list[Statement]:

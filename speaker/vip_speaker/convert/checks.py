@@ -56,12 +56,17 @@ def unique(name: str, taken: set[str]) -> str:
 
 
 def track_entries(
-    block: Statement, definitions: Definitions, taken: set[str], notes: list[Note]
+    block: Statement, definitions: Definitions, taken: set[str], seen: set[tuple[str, str]], notes: list[Note]
 ) -> Iterator[dict[str, Any]]:
-    """The entries that one track_* block of an instance stands for."""
+    """The entries that one track_* block of an instance stands for. `seen`: (kind, name) of those before."""
     for reference in block.body:
+        if (block.keyword, reference.keyword) in seen:
+            why = "named twice, and counts once, as in keepalived; left out"
+            notes.append(Note(line=reference.line, text=f"{reference}: {why}"))
+            continue
         entry = _entry(block.keyword, reference, definitions, notes)
         if entry is not None:
+            seen.add((block.keyword, reference.keyword))
             yield {"name": unique(label(reference.keyword), taken)} | entry
 
 
@@ -96,7 +101,7 @@ def _find(block: Statement, keyword: str) -> Statement | None:
 
 
 def _weight(statement: Statement | None, weight: int, reverse: bool, notes: list[Note]) -> tuple[int, bool]:
-    """What `weight N [reverse]` in these words makes of the weight so far."""
+    """What `weight N [reverse|noreverse]` in these words makes of the weight so far; without either that stays."""
     if statement is None or "weight" not in statement.words:
         return weight, reverse
     words = statement.words[statement.words.index("weight") + 1 :]
@@ -109,7 +114,9 @@ def _weight(statement: Statement | None, weight: int, reverse: bool, notes: list
         notes.append(
             Note(line=statement.line, text=f"{statement}: written as {bounded}; no priority can change by more")
         )
-    return bounded, "reverse" in words[1:]
+    if "reverse" in words[1:]:
+        return bounded, True
+    return bounded, reverse and not {"noreverse", "no_reverse"} & set(words[1:])
 
 
 def _without(block: Statement, known: tuple[str, ...], notes: list[Note]) -> None:
@@ -124,6 +131,9 @@ def _without(block: Statement, known: tuple[str, ...], notes: list[Note]) -> Non
 _REASONS = {
     "user": "scripts always run as one unprivileged user",
     "init_file": "the router never writes to a file that it watches; create it before",
+    "delay": "what starts or ends counts at once, and changes the priority at most once a second",
+    "terminate_delay": "what ends counts at once, and changes the priority at most once a second",
+    "fork_delay": "what starts counts at once, and changes the priority at most once a second",
     "quorum_max": "only a lower bound can be given (quorum)",
     "param_match": "arguments are compared as a whole (commandLine)",
 }

@@ -34,9 +34,7 @@ _ORDER = (
     "track",
 )
 # What is so anyway, or read elsewhere, and needs no word.
-_ALREADY_SO = frozenset(
-    {"state", "version", "accept", "preempt", "check_unicast_src", "native_ipv6", "promote_secondaries"}
-)
+_ALREADY_SO = frozenset({"version", "accept", "preempt", "check_unicast_src", "native_ipv6", "promote_secondaries"})
 _GARP = {"garp_master_repeat": "repeat", "garp_master_delay": "delay", "garp_master_refresh": "refresh"}
 _ADDRESS_OPTIONS = {"dev": 2, "brd": 2, "broadcast": 2, "label": 2, "scope": 2, "peer": 2, "preferred_lft": 2}
 
@@ -86,11 +84,13 @@ class Instance:
         self._notes = notes
         self._spec: dict[str, Any] = {}
         self._taken: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()
         self._devices: list[str] = []
         self._by_keyword: dict[str, Callable[[Statement], None]] = {
             "interface": lambda it: self._put(it, "interfaces", [it.argument]),
             "virtual_router_id": lambda it: self._put_number(it, "virtualRouterID"),
             "priority": lambda it: self._put_number(it, "priority"),
+            "state": self._state,
             "nopreempt": self._nopreempt,
             "preempt_delay": self._preempt_delay,
             "unicast_peer": self._unicast_peer,
@@ -227,6 +227,14 @@ class Instance:
             if interface is not None:
                 self._spec["interfaces"] = [interface]
 
+    def _state(self, statement: Statement) -> None:
+        if statement.argument == "MASTER" and not self._has("priority"):
+            self._note(
+                statement,
+                "keepalived takes this without a priority for 255, the owner of the addresses; "
+                f"the VirtualIP says {_DEFAULT_PRIORITY}, give it the one that is meant",
+            )
+
     def _nopreempt(self, statement: Statement) -> None:
         self._put(statement, "preempt", False)
         if self._has("state", "MASTER"):
@@ -304,7 +312,7 @@ class Instance:
         self._put(statement, "announcements", announcements | garp(statement))
 
     def _track(self, block: Statement) -> None:
-        entries = list(track_entries(block, self._definitions, self._taken, self._notes))
+        entries = list(track_entries(block, self._definitions, self._taken, self._seen, self._notes))
         if entries:
             self._put(block, "track", self._spec.get("track", []) + entries)
 

@@ -28,6 +28,13 @@ class RiseFall:
             self.fact = result
         return self.fact
 
+    def assume(self, fact: Fact) -> Fact:
+        """Go on from a fact that no run has brought, and count anew. From UNKNOWN the first run still decides."""
+        self._in_a_row = 0
+        if self.fact.verdict is not Verdict.UNKNOWN:
+            self.fact = fact
+        return fact
+
 
 class Hold:
     """At most one change per `interval_ns`, so that what flaps moves the VIP at most that often.

@@ -8,6 +8,8 @@
 | w < 0 reverse | 0    | +|w|   |
 | 0             | -    | FAULT  |
 | 0 reverse     | FAULT| -      |
+
+A file's number counts w times; what comes to less than -253 is FAULT, as it is with keepalived.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def evaluate(checks: Iterable[tuple[Track, Fact]]) -> Assessment:
         said = f"{track.name}: {fact.reason}"
         if track.weight == 0 and fact.verdict is Verdict.UNKNOWN:
             waiting.append(said)
-        elif track.weight == 0 and is_fault(track, fact):
+        elif is_fault(track, fact):
             faults.append(said)
         value = contribution(track, fact)
         change = 0 if fact.verdict is Verdict.UNKNOWN else value - _when_well(track, fact)
@@ -66,8 +68,7 @@ def evaluate(checks: Iterable[tuple[Track, Fact]]) -> Assessment:
 def contribution(track: Track, fact: Fact) -> int:
     """What one check adds to the priority, -253..253."""
     if fact.number is not None:
-        weight = -track.weight if track.reverse else track.weight
-        return max(-MAX_WEIGHT, min(MAX_WEIGHT, fact.number * weight))
+        return max(-MAX_WEIGHT, min(MAX_WEIGHT, _product(track, fact.number)))
     return 0 if fact.verdict is Verdict.UNKNOWN else by_table(track, good=fact.verdict is Verdict.GOOD)
 
 
@@ -76,6 +77,12 @@ def _when_well(track: Track, fact: Fact) -> int:
     return 0 if fact.number is not None else contribution(track, good(""))
 
 
+def _product(track: Track, number: int) -> int:
+    return number * (-track.weight if track.reverse else track.weight)
+
+
 def is_fault(track: Track, fact: Fact) -> bool:
-    """Whether a check of weight 0 holds this host out."""
+    """Whether a check holds this host out: one of weight 0, or a number that is lower than any priority."""
+    if fact.number is not None and _product(track, fact.number) < -MAX_WEIGHT:
+        return True
     return track.weight == 0 and fact.verdict is (Verdict.GOOD if track.reverse else Verdict.BAD)

@@ -75,7 +75,9 @@ class Files:
         """Look at it soon, after every change in its directory, and every second."""
         directory = self._directories.get(file.at.parent)
         if directory is None:
-            directory = self._directories[file.at.parent] = _Directory(file.at.parent, self._loop, self._aside)
+            directory = _Directory(file.at.parent, self._loop, self._aside, ended=self._directories.pop)
+            self._directories[file.at.parent] = directory
+        directory.open()
         directory.files.append(file)
         directory.look()
 
@@ -84,7 +86,7 @@ class Files:
         directory = self._directories[at.parent]
         directory.files.remove(next(one for one in directory.files if (one.at, one.told) == (at, told)))
         if not directory.files:
-            self._directories.pop(at.parent).close()
+            directory.close()
 
     def look(self, directory: Path) -> None:
         """Look at what is watched in `directory` now."""
@@ -92,40 +94,58 @@ class Files:
 
 
 class _Directory:
-    """What is watched in one directory. Of one directory never two looks are under way."""
+    """What is watched in one directory. Of one directory never two looks are under way: one that hangs when the last
+    file goes is waited for, and serves those that come meanwhile. `ended` is called with the path when all is over.
+    """
 
-    def __init__(self, path: Path, loop: Loop, aside: Doer) -> None:
+    def __init__(self, path: Path, loop: Loop, aside: Doer, *, ended: Callable[[Path], object]) -> None:
         self.files: list[Watched] = []
+        self._path = path
+        self._ended = ended
         self._loop = loop
         self._aside = aside
         self._watch: DirectoryWatch | None = None
         self._looking = False
         self._again = False
-        self._closed = False
+        self._open = False
+        self._patient = False  # `_late` is to come
         # no descriptor or instance left: every second has to do
         with contextlib.suppress(OSError):
             self._watch = DirectoryWatch(path, attach=False)
-            loop.add_reader(self._watch, self._on_event)
         self._look = Deadline(lambda _now_ns: self.look())
         self._late = Deadline(self._give_up)
 
+    def open(self) -> None:
+        """Hear of events, if that is not so already."""
+        if not self._open and self._watch is not None:
+            self._loop.add_reader(self._watch, self._on_event)
+        self._open = True
+
     def close(self) -> None:
-        self._closed = True
+        """Nothing is watched any more."""
+        self._open = self._patient = False
         for deadline in (self._look, self._late):
             self._loop.others.set(deadline, None)
         if self._watch is not None:
             self._loop.remove_reader(self._watch)
-            if not self._looking:
-                self._watch.close()
+        if not self._looking:
+            self._end()
+
+    def _end(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+        self._ended(self._path)
 
     def look(self) -> None:
         """Look at everything; once more where that is under way already."""
         self._again = self._looking
+        if not self._patient:  # also while a look hangs: a file that came since is to be told
+            self._patient = True
+            self._loop.others.set(self._late, self._loop.now_ns() + PATIENCE_NS)
         if self._looking:
             return
         self._looking = True
         self._loop.others.set(self._look, None)
-        self._loop.others.set(self._late, self._loop.now_ns() + PATIENCE_NS)
         files, watch = tuple(self.files), self._watch
 
         def work() -> Callable[[], None]:
@@ -140,22 +160,22 @@ class _Directory:
         self._aside.do(work, failed)
 
     def _looked(self, facts: list[tuple[Watched, Fact]]) -> None:
-        self._looking = False
+        self._looking = self._patient = False
         self._loop.others.set(self._late, None)
-        if self._closed:
-            if self._watch is not None:
-                self._watch.close()
+        if not self._open:
+            self._end()
             return
         attached = self._watch is None or self._watch.attached
         self._loop.others.set(self._look, self._loop.now_ns() + (_LOOK_NS if attached else _ATTACH_NS))
         for file, fact in facts:
             if file in self.files:
                 file.told(fact)
-        if self._again and not self._closed:
+        if self._again and self._open:
             self.look()
 
     def _give_up(self, _now_ns: int) -> None:
         """It may come back yet, and then counts."""
+        self._patient = False
         for file in tuple(self.files):
             file.told(bad(f"{file.path} does not answer: its file system hangs"))
 

@@ -52,7 +52,9 @@ class Health:
             self._forget(name)
 
     def follow(self, vip: VirtualIP) -> None:
-        """Watch what its document tracks, and nothing else for it. A check whose entry did not change goes on."""
+        """Watch what its document tracks, and nothing else for it. A check that is the same goes on, whatever its
+        weight is now: runs that were counted stay counted.
+        """
         if vip.spec.track or vip.name in self._trackers:
             self._follow(vip.name, vip)
             self._warn(vip.name, vip)
@@ -76,7 +78,7 @@ class Health:
     def _follow(self, name: str, vip: VirtualIP) -> None:
         trackers = self._trackers.setdefault(name, {})
         wanted = {track.name: track for track in vip.spec.track}
-        for gone in [one for one, tracker in trackers.items() if wanted.get(one) != tracker.track]:
+        for gone in [one for one, tracker in trackers.items() if not _is_same_check(wanted.get(one), tracker.track)]:
             before = trackers.pop(gone)
             if gone in wanted and wanted[gone].kind == before.track.kind:
                 self._former[name, gone] = self._fact(before)
@@ -85,7 +87,7 @@ class Health:
             before.close()
         for track in vip.spec.track:
             if track.name in trackers:
-                trackers[track.name].vip = vip
+                trackers[track.name].vip, trackers[track.name].track = vip, track
             else:
                 trackers[track.name] = self._start(track, vip)
 
@@ -112,6 +114,10 @@ class Health:
         for tracker in self._trackers.pop(name).values():
             self._former.pop((name, tracker.track.name), None)
             tracker.close()
+
+
+def _is_same_check(wanted: Track | None, track: Track) -> bool:
+    return wanted is not None and (wanted.kind, wanted.check) == (track.kind, track.check)
 
 
 def _log_difference(name: str, before: Assessment, now: Assessment) -> None:

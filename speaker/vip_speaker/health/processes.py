@@ -62,7 +62,12 @@ class Pattern:
         if self.command_line is not None:
             return " ".join(arguments) == self.command_line
         assert self.name is not None
-        return comm == self.name or (bool(arguments) and arguments[0].rsplit("/", 1)[-1] == self.name)
+        if comm == self.name or (bool(arguments) and arguments[0].rsplit("/", 1)[-1] == self.name):
+            return True
+        name = os.fsencode(self.name)
+        if len(name) <= _COMM_BYTES or os.fsencode(comm) != name[:_COMM_BYTES]:
+            return False
+        return any(argument.rsplit("/", 1)[-1] == self.name for argument in arguments)  # behind its interpreter
 
 
 @dataclass(slots=True, kw_only=True)

@@ -82,7 +82,8 @@ class RemoteTracker(Tracker):
         self.around.loop.others.set(self._overdue, deadline_ns)
 
     def _give_up(self, _now_ns: int) -> None:
-        self._put(bad(f"no result: {self.around.runner.problem or 'the checks process does not answer'}"))
+        why = self.around.runner.problem or "the checks process does not answer"
+        self._put(self._counted.assume(bad(f"no result: {why}")))
 
     def _put(self, fact: Fact) -> None:
         before, self._fact = self._fact, fact

@@ -1,5 +1,7 @@
 """What weights come to, and which of them move nothing."""
 
+import re
+
 import pytest
 from vip_api.model import Track
 from vip_api.weights import contribution, too_small
@@ -47,6 +49,37 @@ def test_what_all_checks_add_together_is_the_same_everywhere():
         "weight 10 brings n from 220 to 210 when it fails, not below the 210 of n200: nothing moves; "
         "it takes 11 or more"
     ]
+
+
+@pytest.mark.parametrize(
+    ("weights", "own", "below", "said"),
+    [
+        ((20,), 254, 252, "nothing moves: priorities are cut at 254; lower spec.priority by 20"),
+        ((5,), 250, 240, "nothing moves: priorities are cut at 254; lower spec.priority by 7, and it takes 11 or more"),
+        ((-5, 30), 240, 230, "priorities are cut at 254; lower spec.priority by 16, and it takes 11 or more"),
+        ((-10, 30), 250, 248, "priorities are cut at 254; lower spec.priority by 26"),
+        ((20, 253), 254, 252, "priorities are cut at 254; the weights that are added come to 273, lower them"),
+    ],
+)
+def test_where_priorities_are_cut_a_larger_weight_is_no_help(weights, own, below, said):
+    text = weak(*map(check, weights), own=own, below=below)[0]
+    assert text.endswith(said)
+
+
+@pytest.mark.parametrize("own", [254, 250, 200])
+@pytest.mark.parametrize("apart", [1, 2, 30])
+@pytest.mark.parametrize("others", [(), (7,), (-7,), (40,)])
+@pytest.mark.parametrize("weight", [1, -1, 20, -20, 100])
+def test_what_it_takes_is_what_helps(own, apart, others, weight):
+    rest = [check(other) for other in others]
+    for text in weak(check(weight), *rest, own=own, below=own - apart)[:1]:
+        more = int(found[1]) if (found := re.search(r"it takes ([0-9]+) or more", text)) else abs(weight)
+        lower = int(found[1]) if (found := re.search(r"lower spec.priority by ([0-9]+)", text)) else 0
+        better = check(max(abs(weight), more) * (1 if weight > 0 else -1))
+        tracks = [better, *rest]
+        successor = ("n", own - lower - apart)
+        still = [track for track, _ in too_small(tracks, node="n", own=own - lower, successor=successor)]
+        assert not any(track is better for track in still), text
 
 
 def test_numbers_are_not_judged():

@@ -84,6 +84,27 @@ def convert(path: Path) -> tuple[int, str, str]:
     return run_convert(path, out, err), out.getvalue(), err.getvalue().replace(f"{path}", "PATH")
 
 
+def test_convert_says_where_it_prints_more_than_one_file_may_hold(tmp_path):
+    file = tmp_path / "keepalived.conf"
+    block = "vrrp_instance v{0} {{\ninterface eth0\nvirtual_router_id {0}\nvirtual_ipaddress {{ 10.0.0.{0} }}\n{1}}}\n"
+    file.write_text("".join(block.format(n, "") for n in range(1, 255)))
+    status, out, err = convert(file)
+    said = "the manifests are more than the 64 KiB of YAML that are read from one file: "
+    said += "put them into several, in one directory"
+    assert (status, said in err) == (0, len(out.encode()) > 65536)
+    many = "track_interface {" + "".join(f"\neth{n}" for n in range(20)) + "\n}\n"
+    file.write_text("".join(block.format(n, many) for n in range(1, 255)))
+    status, out, err = convert(file)
+    assert (status, err.splitlines()) == (0, [f"PATH: {said}"])
+    (tmp_path / "all.yaml").write_text(out)
+    assert check(tmp_path / "all.yaml")[0] == 1, "as said"
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for number, part in enumerate(out.split("---\n")):
+        (parts / f"{number}.yaml").write_text(part)
+    assert check(parts)[0] == 0
+
+
 def test_convert_prints_what_check_takes(tmp_path):
     file = tmp_path / "keepalived.conf"
     file.write_text(

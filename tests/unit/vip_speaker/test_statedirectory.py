@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -276,6 +277,19 @@ def test_the_lock_tells_whether_a_router_runs(directory):
     assert directory.router_runs() is False, "kill -9 lets go of it"
     directory.hold()
     assert StateDirectory(directory.path).router_runs()
+    os.close(directory._lock)
+
+
+def test_a_reader_that_looks_at_the_lock_keeps_no_router_from_starting(directory):
+    """Who asks whether a router runs has the lock for a moment."""
+    directory.hold()
+    os.close(directory._lock)
+    reader = os.open(directory.path / "router.lock", os.O_RDONLY)
+    fcntl.flock(reader, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    leaves = threading.Timer(0.02, os.close, [reader])
+    leaves.start()
+    directory.hold()
+    leaves.join()
     os.close(directory._lock)
 
 

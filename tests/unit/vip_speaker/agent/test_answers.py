@@ -202,6 +202,22 @@ def test_an_empty_list_that_was_a_mistake_takes_nothing():
     assert bench.names() == ["a"]
 
 
+def test_an_empty_list_from_before_an_outage_confirms_none_after_it():
+    bench = Bench("a")
+    bench.turn()
+    bench.api.objects = []
+    bench.reflector._version = None
+    bench.turn()
+    bench.api.refuse_list = refusal(None)
+    while bench.now < 600:
+        bench.turn()
+    bench.api.refuse_list = None
+    assert bench.turn() == 10
+    assert bench.names() == ["a"]
+    bench.turn()
+    assert bench.names() == []
+
+
 def test_a_node_without_vips_believes_the_first_empty_list():
     bench = Bench(holding=False)
     assert bench.turn() == 0

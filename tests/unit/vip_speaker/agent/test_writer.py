@@ -17,7 +17,7 @@ from vip_speaker.agent.api import NotTextError
 from vip_speaker.agent.desired import desired, is_deleted
 from vip_speaker.agent.directory import DesiredDirectory
 from vip_speaker.agent.store import Store
-from vip_speaker.agent.writer import DELETED_FOR_S, PACE_S, Writer
+from vip_speaker.agent.writer import DELETED_FOR_S, IDLE_S, PACE_S, Writer
 
 from tests.agent_fakes import FakeApi, assigned, refusal, vip
 
@@ -434,6 +434,61 @@ def test_why_there_is_no_password_is_said_at_once_and_the_one_in_force_stays(tmp
     bench.now += 6
     assert bench.synchronise()["web"]["assignment"]["password"] == "good"
     assert bench.writer.password_problem("web") == ""
+
+
+def asking_for_secrets(number):
+    """VIPs with a Secret each."""
+    bodies = [assigned(f"web{n}") for n in range(number)]
+    for n, body in enumerate(bodies):
+        reference = {"name": f"secret{n}", "key": "password"}
+        body["spec"]["authentication"] = {"type": "PASS", "passwordSecretRef": reference}
+    return bodies
+
+
+class SlowSecrets:
+    """Each read takes its time, as one does that waits for an API server which is away."""
+
+    def __init__(self, bench, monkeypatch, trouble):
+        self.reads, self.beats = 0, []
+        self._bench, self._trouble = bench, trouble
+        monkeypatch.setattr(bench.api, "secret_value", self._read)
+
+    def _read(self, _name, _key):
+        self.reads += 1
+        self._bench.now += 13
+        self.beats.append(self._bench.now - self._bench.writer.beat_at)
+        raise self._trouble
+
+
+def test_secrets_that_cannot_be_read_do_not_make_the_writer_look_stuck(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, *asking_for_secrets(41))
+    secrets = SlowSecrets(bench, monkeypatch, refusal(500))
+    assert len(bench.synchronise()) == 41
+    assert (secrets.reads, max(secrets.beats)) == (41, 13)
+
+
+def test_while_the_api_is_away_one_secret_is_asked_for_and_not_all(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, *asking_for_secrets(41))
+    secrets = SlowSecrets(bench, monkeypatch, refusal(None))
+    assert len(bench.synchronise()) == 41
+    assert secrets.reads == 1
+    bench.now += 10
+    bench.synchronise()
+    assert secrets.reads == 2
+
+
+@pytest.mark.parametrize("content", [None, "{}"])
+def test_a_document_that_vanishes_while_it_may_come_back_keeps_nobody_awake(tmp_path, content):
+    bench = Bench(tmp_path, assigned("a"), assigned("b"))
+    bench.synchronise()
+    bench.store.replace([assigned("a")])
+    bench.synchronise()
+    (tmp_path / "b.json").unlink()
+    if content is not None:
+        (tmp_path / "b.json").write_text(content)
+    bench.now += CONFIRM_AFTER_S + 1
+    bench.synchronise()
+    assert bench.writer._idle_s() == IDLE_S
 
 
 def test_a_vip_that_asks_for_no_secret_any_more_has_no_trouble_with_one(tmp_path):

@@ -9,15 +9,20 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
+from vip_speaker.checks import target
 from vip_speaker.checks.http import HttpCheck
 from vip_speaker.checks.tcp import TcpCheck
 
 
 class Handler(BaseHTTPRequestHandler):
+    asked: ClassVar[list[tuple[str, str | None]]] = []
+
     def do_GET(self):
-        status = int(self.path.strip("/").split("/")[0] or 200)
+        self.asked.append((self.path, self.headers["Host"]))
+        status = int(self.path.partition("?")[0].strip("/").split("/")[0] or 200)
         self.send_response(status)
         if status == 302:
             self.send_header("Location", "/200")
@@ -33,6 +38,7 @@ def port() -> Iterator[int]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
+        Handler.asked.clear()
         yield server.server_address[1]
         server.shutdown()
         thread.join()
@@ -140,3 +146,112 @@ def test_local_targets_have_to_be_allowed(port, host):
 
 def test_a_name_that_does_not_exist():
     assert tcp("no-such-host.invalid", 80) == (False, "no-such-host.invalid port 80: its name cannot be resolved")
+
+
+def test_the_query_is_asked_too(port):
+    assert http(port, "/200?ready=1&deep")[0]
+    assert Handler.asked == [("/200?ready=1&deep", f"127.0.0.1:{port}")]
+
+
+@pytest.mark.parametrize("host", ["[fd00::abc]", "[fd00::abc]:8080", "web.example.com"])
+def test_the_host_is_the_one_of_the_url(port, monkeypatch, host):
+    resolves_to(monkeypatch, ("127.0.0.1", port))
+    check = {"url": f"http://{host}", "allowLocal": True}
+    result = asyncio.run(HttpCheck().run(check, timeout_s=10, environment={}))
+    assert (result.good, Handler.asked) == (True, [("/", host)])
+
+
+def resolves_to(monkeypatch, *addresses):
+    """Whatever the host is."""
+
+    async def addresses_of(_host, _port, *, allow_local):
+        return [(socket.AF_INET, address) for address in addresses]
+
+    monkeypatch.setattr(target, "addresses_of", addresses_of)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[tuple[str, int]]:
+    """An address that takes no connection: its backlog is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(server.getsockname())
+        yield server.getsockname()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_address_that_is_silent_or_refuses_is_no_matter_where_another_answers(port, monkeypatch, order):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        refusing = server.getsockname()
+    with silent() as nobody:
+        resolves_to(monkeypatch, *[refusing, nobody, ("127.0.0.1", port)][::order])
+        assert tcp("several.example.com", 80, timeout_s=2)[0]
+        assert http(80, host="several.example.com", timeout_s=2)[0]
+
+
+def test_a_connection_that_comes_second_is_closed(port, monkeypatch):
+    made = []
+    plain = target.socket.socket
+
+    class Counted(plain):
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, **keywords)
+            if "fileno" not in keywords:  # those are the server's
+                made.append(self)
+
+    resolves_to(monkeypatch, ("127.0.0.1", port), ("127.0.0.1", port), ("127.0.0.1", port))
+    monkeypatch.setattr(target.socket, "socket", Counted)
+    assert tcp("several.example.com", 80)[0]
+    ours = [one for one in made if one.family == socket.AF_INET and one.fileno() != -1]
+    assert ours == [], "nothing is left open"
+    assert len(made) >= 3
+
+
+class SilentNameServer:
+    """Answers for no name until `answer` is set."""
+
+    def __init__(self, monkeypatch):
+        self.answer = threading.Event()
+        self.asked: list[str] = []
+        monkeypatch.setattr(target.socket, "getaddrinfo", self._look_up)
+
+    def _look_up(self, host, port, **_):
+        self.asked.append(host)
+        self.answer.wait(20)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+
+def test_a_silent_name_server_costs_no_request_to_an_address(port, monkeypatch):
+    names = SilentNameServer(monkeypatch)
+
+    async def run():
+        for number in range(70):
+            check = {"host": f"web{number}.example.com", "port": 80, "allowLocal": True}
+            await TcpCheck().run(check, timeout_s=0.01, environment={})
+        check = {"url": f"http://127.0.0.1:{port}/", "allowLocal": True}
+        result = await HttpCheck().run(check, timeout_s=5, environment={})
+        names.answer.set()
+        while target.looked_up:
+            await asyncio.sleep(0.01)
+        return result
+
+    assert asyncio.run(run()).good
+
+
+def test_one_name_is_looked_up_once_at_a_time(port, monkeypatch):
+    names = SilentNameServer(monkeypatch)
+
+    async def run():
+        check = {"host": "web.example.com", "port": port, "allowLocal": True}
+        first = [await TcpCheck().run(check, timeout_s=0.02, environment={}) for _ in range(5)]
+        names.answer.set()
+        return first, await TcpCheck().run(check, timeout_s=10, environment={})
+
+    first, last = asyncio.run(run())
+    assert {one.good for one in first} == {False}
+    assert last.good
+    assert names.asked == ["web.example.com"]
+    assert tcp("web.example.com", port)[0]
+    assert len(names.asked) == 2

@@ -297,6 +297,30 @@ def checks_of(definition: str, reference: str) -> tuple[list[dict[str, Any]], li
             ["put it as a", "rise: not a whole number"],
         ),
         (
+            "vrrp_script a {\nscript /s/a\nweight 10 reverse\n}\n",
+            "track_script { a weight 20 }",
+            {"weight": 20, "reverse": True, "script": {"name": "a"}},
+            ["put it as a"],
+        ),
+        (
+            "vrrp_script a {\nscript /s/a\nweight 10 reverse\n}\n",
+            "track_script { a weight 20 noreverse }",
+            {"weight": 20, "script": {"name": "a"}},
+            ["put it as a"],
+        ),
+        (
+            "vrrp_script a {\nscript /s/a\nweight 10 reverse\n}\n",
+            "track_script { a weight 20 no_reverse }",
+            {"weight": 20, "script": {"name": "a"}},
+            ["put it as a"],
+        ),
+        (
+            "vrrp_track_process a {\nprocess httpd\ndelay 5\nterminate_delay 1\nfork_delay 2\n}\n",
+            "track_process { a }",
+            {"weight": 1, "process": {"name": "httpd"}},
+            ["delay 5: what starts or ends counts", "terminate_delay 1: what ends counts", "fork_delay 2: what starts"],
+        ),
+        (
             'vrrp_script a {\nscript "killall -0 httpd"\n}\n',
             "track_script { a }",
             {"weight": 0, "script": {"name": "killall", "args": ["-0", "httpd"]}},
@@ -353,6 +377,43 @@ def test_checks_that_are_left_out(definition, reference, note):
     track, found = checks_of(definition, reference)
     assert track == []
     assert any(note in said for said in found), found
+
+
+def test_a_check_that_is_named_twice_counts_once():
+    track, notes = checks_of(
+        "vrrp_script a {\nscript /s/a\n}\n", "track_script {\na weight 7\na weight 9\n}\ntrack_script { a }"
+    )
+    assert [(entry["name"], entry["weight"]) for entry in track] == [("a", 7)]
+    assert notes[1:] == [
+        "line 11: a weight 9: named twice, and counts once, as in keepalived; left out",
+        "line 13: a: named twice, and counts once, as in keepalived; left out",
+    ]
+
+
+def test_a_master_without_priority_is_no_owner():
+    spec, notes = spec_of(instance("state MASTER"))
+    assert spec["priority"] == 100
+    assert notes == [
+        "line 6: state MASTER: keepalived takes this without a priority for 255, the owner of the addresses; "
+        "the VirtualIP says 100, give it the one that is meant"
+    ]
+
+
+GROUP = "vrrp_script a {{\nscript /s/a\nweight {}\n}}\nvrrp_sync_group g {{\ngroup {{ web }}\n{}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("weight", "more", "said"),
+    [(5, "", True), (0, "", False), (5, "sync_group_tracking_weight\n", False)],
+)
+def test_a_weighted_script_of_an_instance_in_a_sync_group_counts_here(weight, more, said):
+    spec, notes = spec_of(instance("track_script { a }", before=GROUP.format(weight, more)))
+    assert spec["track"][0]["weight"] == weight
+    note = (
+        "line 5: vrrp_sync_group g: without sync_group_tracking_weight keepalived ignores the weighted scripts of "
+        "its instances (web); here they count"
+    )
+    assert (note in notes) == said
 
 
 def test_other_blocks():

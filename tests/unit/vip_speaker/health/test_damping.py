@@ -33,6 +33,22 @@ def test_what_begins_as_failed_has_to_rise(rise, fall, results, expected):
     assert "".join(counted.put(facts[one]).reason for one in results) == expected
 
 
+@pytest.mark.parametrize(("rise", "fall", "results", "expected"), [(3, 3, "b", "b"), (3, 3, "ggg", "--g")])
+def test_what_is_assumed_instead_of_results_counts_like_them(rise, fall, results, expected):
+    counted = RiseFall(rise=rise, fall=fall, first=unknown("not yet"))
+    facts = {"g": G, "b": B}
+    for one in "gb":
+        counted.put(facts[one])
+    counted.assume(bad("-"))
+    assert "".join(counted.put(facts[one]).reason for one in results) == expected
+
+
+def test_the_first_result_of_all_decides_also_after_an_assumption():
+    counted = RiseFall(rise=3, fall=3, first=unknown("not yet"))
+    assert counted.assume(B) is B
+    assert counted.put(G) is G
+
+
 def test_a_check_that_flaps_changes_once_per_interval():
     hold = Hold(G, interval_ns=1000)
     assert hold.put(B, 0)

@@ -47,7 +47,12 @@ def test_the_table_of_weights(weight, reverse, when_good, when_bad):
         (2, True, 10, -20),
         (2, False, -10, -20),
         (1, False, 2_000_000_000, 253),
-        (-253, False, 253, -253),
+        (-253, False, 253, "FAULT"),
+        (1, False, -253, -253),
+        (1, False, -254, "FAULT"),
+        (-1, False, 254, "FAULT"),
+        (2, True, 127, "FAULT"),
+        (-2, True, -127, "FAULT"),
         (0, False, 1, "FAULT"),
         (0, False, 0, 0),
         (0, True, 0, "FAULT"),
@@ -56,7 +61,7 @@ def test_the_table_of_weights(weight, reverse, when_good, when_bad):
 )
 def test_a_file_counts_number_times_weight(weight, reverse, value, expected):
     assessment = evaluate([(track(weight, reverse=reverse, kind="file"), number(value))])
-    assert assessment.contribution == (0 if expected == "FAULT" else expected)
+    assert assessment.contribution == (-253 * bool(weight) if expected == "FAULT" else expected)
     assert (assessment.fault is not None) == (expected == "FAULT")
 
 

@@ -132,6 +132,24 @@ def test_a_script_goes_by_its_own_name(tmp_path):
     on_the_loop(play, Pattern(name=script.name))
 
 
+@pytest.mark.parametrize(
+    ("comm", "arguments", "found"),
+    [
+        ("watch-the-datab", ["/bin/sh", "/usr/local/bin/watch-the-database"], True),
+        ("watch-the-datab", ["/bin/sh", "-e", "./watch-the-database", "7"], True),
+        ("watch-the-datab", ["/bin/sh", "/usr/local/bin/watch-the-databank"], False),
+        ("watch-the-datab", [], False),
+        ("vi", ["vi", "/usr/local/bin/watch-the-database"], False),
+    ],
+)
+def test_a_script_with_a_name_longer_than_the_kernel_keeps_is_known_by_its_arguments(comm, arguments, found):
+    assert Pattern(name="watch-the-database").matches(comm, arguments) == found
+
+
+def test_a_short_name_among_the_arguments_is_none():
+    assert not Pattern(name="web").matches("sh", ["/bin/sh", "/bin/web"])
+
+
 def test_a_process_that_becomes_another_program_is_noticed(program, tmp_path):
     async def play(loop, watching, told):
         shell = ["/bin/sh", "-c", f"sleep 0.7; exec {program} 600"]

@@ -356,6 +356,39 @@ def test_a_file_system_that_hangs_is_bad_and_comes_back(world, aside, tmp_path, 
     assert (world.value, world.assess().fault) == (well, None)
 
 
+def test_a_check_that_comes_while_its_file_system_hangs_is_told_so(world, aside, tmp_path):
+    world.follow(vip(track("file", 10, path=str(tmp_path / "flag"), exists=True)))
+    world.loop.pass_ms(0)
+    aside.hangs = True
+    world.loop.pass_ms(5000)
+    other = replace(track("file", 0, path=str(tmp_path / "other"), exists=True), name="other")
+    world.follow(vip(track("file", 10, path=str(tmp_path / "flag"), exists=True), other))
+    assert world.assess().waiting == "other: not looked at yet"
+    world.loop.pass_ms(2100)
+    assert world.assess().fault == f"other: {tmp_path}/other does not answer: its file system hangs"
+    aside.recover()
+    world.loop.pass_ms(1000)
+    assert world.assess().fault == f"other: {tmp_path}/other does not exist"
+
+
+def test_an_edit_of_the_only_check_in_a_directory_that_hangs_asks_it_no_further_time(world, aside, tmp_path):
+    (tmp_path / "flag").touch()
+    aside.hangs = True
+    for weight, exists in ((10, True), (10, False), (11, True), (11, False), (0, True)):
+        world.follow(vip(track("file", weight, path=str(tmp_path / "flag"), exists=exists)))
+        world.loop.pass_ms(3000)
+    assert len(aside._hung) == 1
+    assert "its file system hangs" in world.assess().fault
+    world.follow(vip())
+    world.loop.pass_ms(3000)
+    world.follow(vip(track("file", 0, path=str(tmp_path / "flag"), exists=True)))
+    world.loop.pass_ms(2100)
+    assert len(aside._hung) == 1
+    aside.recover()
+    world.loop.pass_ms(1000)
+    assert world.assess().fault is None
+
+
 def test_a_watch_may_end_while_its_file_system_hangs(world, aside, tmp_path):
     world.follow(vip(track("file", 10, path=str(tmp_path / "flag"), exists=True)))
     world.loop.pass_ms(0)
@@ -452,6 +485,18 @@ def test_no_result_is_none_until_it_lasts(world):
     assert world.value == 10
 
 
+def test_a_check_without_results_for_too_long_is_bad_until_it_rises(world):
+    world.follow(vip(script(0, interval="1s", rise=3, fall=3)))
+    world.loop.pass_ms(1)
+    world.runner.answer(True)
+    world.loop.pass_ms(PATIENCE_NS // MS + 3000)
+    assert world.assess().fault == "chk: no result: the checks process does not answer"
+    for good, fault in ((False, True), (True, True), (True, True), (True, False)):
+        world.runner.answer(good)
+        assert bool(world.assess().fault) == fault
+        world.loop.pass_ms(1000)
+
+
 # --- node, pods, cordon
 
 
@@ -516,6 +561,21 @@ def test_a_check_goes_on_when_its_entry_did_not_change(world):
     assert world.follow(vip()).parts == ()
     world.health.keep(set())
     assert world.loop.others.next_at_ns() is None
+
+
+def test_an_edit_of_weight_and_reverse_alone_takes_no_run_back(world):
+    world.follow(vip(script(10, rise=2, fall=3)))
+    for good in (True, False):
+        world.loop.pass_ms(1000)
+        world.runner.answer(good)
+    assert world.value == 10
+    assert world.follow(vip(replace(script(20, rise=2, fall=3), reverse=True))).contribution == -20
+    for value in (-20, 0):
+        world.loop.pass_ms(1000)
+        world.runner.answer(False)
+        assert world.value == value
+    assert len(world.runner.asked) == 4
+    assert world.follow(vip(script(0, rise=2, fall=3))).fault == "chk: r"
 
 
 def test_an_entry_that_is_edited_counts_as_before_until_its_first_result(world):
