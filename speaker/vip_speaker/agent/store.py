@@ -30,9 +30,10 @@ class Store:
 
     def replace(self, bodies: Iterable[Object], *, everything_deleted: bool = False) -> None:
         """Take in a full list."""
+        everything = {body["metadata"]["name"]: body for body in bodies}
         with self._lock:
-            self._objects = {body["metadata"]["name"]: body for body in bodies}
-            self._deleted -= self._objects.keys()
+            self._objects = {name: body for name, body in everything.items() if not _is_ending(body)}
+            self._deleted = (self._deleted | everything.keys()) - self._objects.keys()
             self._everything_deleted = everything_deleted
         self.listed.set()
         self._on_change()
@@ -42,6 +43,9 @@ class Store:
         `instead_of`, whatever its number: a backup that is restored sets the numbers back. It brings nothing back that
         was deleted meanwhile: the watch may be quicker than the answer.
         """
+        if _is_ending(body):
+            self.remove(body)
+            return
         name = body["metadata"]["name"]
         with self._lock:
             known = self._objects.get(name)
@@ -86,6 +90,11 @@ class Store:
         """Whether no object is known."""
         with self._lock:
             return not self._objects
+
+
+def _is_ending(body: Object) -> bool:
+    """Deleted, and held by somebody's finalizer: there is no way back, so nobody is to serve it meanwhile."""
+    return "deletionTimestamp" in body["metadata"]
 
 
 def _uid(body: Object) -> object:

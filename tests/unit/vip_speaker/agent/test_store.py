@@ -33,3 +33,16 @@ def test_the_answer_of_a_write_counts_though_a_restored_backup_set_the_numbers_b
     written, answer = store.all()["web"], vip(version=3)
     store.put(answer, instead_of=written)
     assert store.all() == {"web": answer}
+
+
+def test_what_is_deleted_and_held_by_a_finalizer_is_deleted():
+    """The operator gives its address and its virtual router ID to others from then on."""
+    body, other, ending = vip(), vip("other"), vip(version=9)
+    ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    store = Store()
+    store.replace([body, other])
+    store.put(ending)
+    assert (store.all().keys(), store.is_deleted("web")) == ({"other"}, True)
+    begun = Store()
+    begun.replace([ending, other])
+    assert (begun.all().keys(), begun.is_deleted("web")) == ({"other"}, True)
