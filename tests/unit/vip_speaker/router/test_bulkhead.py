@@ -1,0 +1,93 @@
+"""A bug of ours that one document brings out, in the whole router on a virtual node."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+from vip_speaker.vrrp.types import SECOND, Role
+
+from tests.unit.vip_speaker.router.story import Story
+
+
+@pytest.fixture(name="buggy")
+def _buggy(story: Story) -> Iterator[Story]:
+    """Where a router goes on, which the simulation does not, to find them."""
+    with mock.patch("vip_speaker.router.bulkhead.log.exception"):
+        yield story
+
+
+def spoil(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is at `where` meets a document about 10.0.0.66 with an exception that nobody expects."""
+    module, _, name = where.rpartition(".")
+    sound = getattr(importlib.import_module(module), name)
+
+    def spoilt(what: Any, *arguments: Any, **options: Any) -> Any:
+        if "10.0.0.66" in str(what):
+            raise TypeError("a bug")
+        return sound(what, *arguments, **options)
+
+    monkeypatch.setattr(where, spoilt)
+
+
+READING, RESOLVING, APPLYING = (
+    "vip_speaker.router.manifests.load_documents",
+    "vip_speaker.router.daemon.resolve",
+    "vip_speaker.router.instance.find_places",
+)
+
+
+@pytest.mark.parametrize("where", [READING, RESOLVING, APPLYING])
+def test_a_bug_that_one_document_brings_out_stops_no_other_vip(
+    buggy: Story, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(where, monkeypatch)
+    buggy.write("bad", "10.0.0.66", virtualRouterID=1)
+    buggy.write("good", "10.0.0.100", virtualRouterID=2)
+    buggy.host.run_for(SECOND)
+    assert buggy.state("bad")["state"] == "FAULT"
+    assert "InternalError" in str(buggy.state("bad")["problems"])
+    assert buggy.role("good") is Role.MASTER
+    buggy.write("good", "10.0.0.101", virtualRouterID=2)
+    buggy.write("later", "10.0.0.102", virtualRouterID=3)
+    buggy.host.run_for(SECOND)
+    assert buggy.on(buggy.eth0) == {"10.0.0.101/32", "10.0.0.102/32"}
+    buggy.write("bad", "10.0.0.67", virtualRouterID=1)
+    buggy.host.run_for(SECOND)
+    assert buggy.role("bad") is Role.MASTER
+    assert "InternalError" not in str(buggy.state("bad"))
+
+
+@pytest.mark.parametrize("where", [READING, RESOLVING])
+def test_an_edit_that_brings_out_a_bug_leaves_the_document_before_in_force(
+    buggy: Story, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buggy.write("web", "10.0.0.100", virtualRouterID=1)
+    buggy.host.run_for(SECOND)
+    spoil(where, monkeypatch)
+    buggy.write("web", "10.0.0.66", virtualRouterID=1)
+    buggy.host.run_for(SECOND)
+    assert (buggy.role("web"), buggy.on(buggy.eth0)) == (Role.MASTER, {"10.0.0.100/32"})
+    assert "InternalError" in str(buggy.state("web")["problems"])
+    monkeypatch.undo()
+    buggy.host.run_for(61 * SECOND)
+    if where == RESOLVING:  # a file is read again once it changes
+        assert buggy.on(buggy.eth0) == {"10.0.0.66/32"}, "whatever else played a part in it is another now"
+        assert "InternalError" not in str(buggy.state("web"))
+
+
+def test_a_bug_half_way_through_an_edit_gives_the_addresses_up(buggy: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in force is not known then; another node is to serve."""
+    buggy.write("web", "10.0.0.100", virtualRouterID=1)
+    buggy.write("other", "10.0.0.101", virtualRouterID=2)
+    buggy.host.run_for(SECOND)
+    spoil(APPLYING, monkeypatch)
+    buggy.write("web", "10.0.0.66", virtualRouterID=1)
+    buggy.host.run_for(SECOND)
+    assert (buggy.role("web"), buggy.on(buggy.eth0)) == (Role.FAULT, {"10.0.0.101/32"})
+    monkeypatch.undo()
+    buggy.host.run_for(61 * SECOND)
+    assert buggy.on(buggy.eth0) == {"10.0.0.66/32", "10.0.0.101/32"}
