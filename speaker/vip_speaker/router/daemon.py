@@ -283,7 +283,12 @@ class Daemon:
             instance.apply(vip, Unusable(reason=str(error)), fault=None, health=health)
             self._try_again_after(_RETRY_NS)
         except Exception:
-            instance.apply(vip, self._met_a_bug(vip.name), fault=None, health=health)
+            unusable = self._met_a_bug(vip.name)
+            try:
+                instance.apply(vip, unusable, fault=None, health=health)
+            except Exception:
+                report_bug(vip.name)
+                instance.abandon(unusable.reason)
 
     # --- checks
 

@@ -164,6 +164,18 @@ class Instance:
         self._step(Shutdown(at_once=at_once))
         self._retire_if_done()
 
+    def abandon(self, fault: str) -> None:
+        """The last resort where even giving up met a bug: off the link and out of the election, without a word to
+        anybody. `fault` is what is said of it until the next `apply()`.
+        """
+        self._ready, self._waiting, self._fault, self._failed = False, None, fault, False
+        self.state = InitState()
+        self._schedule()
+        self._stop_listening()
+        self.holding.remove()
+        self.account.reason_is(self.role, fault)
+        self._services.state_changed(self.name)
+
     def _set_fault(self, fault: str | None) -> None:
         changed, self._fault = fault != self._fault, fault
         if fault is None:
@@ -192,6 +204,7 @@ class Instance:
         channel = Channel(
             resolved, link, source_mac=places[resolved.config.primary_address.version].mac, unicast=unicast
         )
+        self._identities.prepare(channel)
         link.attach(channel, self)
         previous_channel = self._identities.enter(channel)
         if previous_channel is not None:
@@ -200,7 +213,7 @@ class Instance:
         self.holding.place(link, places, resolved.addresses)
         self.holding.owner = resolved.config.priority == OWNER_PRIORITY
         self.holding.lifetime_s = address_lifetime_s(resolved.config, self._services.address_lifetime_s)
-        self._prepare(channel)
+        self._prepare()
         if previous_channel is not None and previous_config is not None:
             if not isinstance(self.state, InitState):
                 self._step(Reconfigured(previous=previous_config))
@@ -219,10 +232,9 @@ class Instance:
             self._step(Reconfigured(previous=previous))
         self.holding.settle()
 
-    def _prepare(self, channel: Channel) -> None:
+    def _prepare(self) -> None:
         """Encode now what may be needed in a hurry."""
         self.holding.prepare()
-        channel.prepare()
         if not self.holding.assigned:
             self.last_will.over(self.holding.planned, silenced=False)
 

@@ -91,3 +91,44 @@ def test_a_bug_half_way_through_an_edit_gives_the_addresses_up(buggy: Story, mon
     monkeypatch.undo()
     buggy.host.run_for(61 * SECOND)
     assert buggy.on(buggy.eth0) == {"10.0.0.66/32", "10.0.0.101/32"}
+
+
+def test_an_edit_that_cannot_be_encoded_gives_the_addresses_up(buggy: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What gives them up is encoded already: under the identity of before."""
+    buggy.write("web", "10.0.0.100", virtualRouterID=1)
+    buggy.write("other", "10.0.0.101", virtualRouterID=2)
+    buggy.host.run_for(SECOND)
+    spoil("vip_speaker.router.channel.encode_frame", monkeypatch)
+    sent: list[bytes] = []
+    buggy.host.sent = lambda _ifindex, frame: sent.append(frame)
+    buggy.write("web", "10.0.0.66", virtualRouterID=1)
+    buggy.host.run_for(SECOND)
+    assert (buggy.role("web"), buggy.on(buggy.eth0)) == (Role.FAULT, {"10.0.0.101/32"})
+    vrid_and_priority = slice(14 + 20 + 1, 14 + 20 + 3)
+    assert [one for one in sent if one[vrid_and_priority] == bytes([1, 0])], "priority 0"
+    assert buggy.role("other") is Role.MASTER
+    monkeypatch.undo()
+    buggy.host.run_for(61 * SECOND)
+    assert buggy.on(buggy.eth0) == {"10.0.0.66/32", "10.0.0.101/32"}
+
+
+def test_a_bug_in_giving_up_after_a_bug_stops_no_other_vip(buggy: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent then; nothing stays on the link either."""
+
+    def give_up(*_: object) -> None:
+        raise TypeError("another bug")
+
+    buggy.write("web", "10.0.0.100", virtualRouterID=1)
+    buggy.write("other", "10.0.0.101", virtualRouterID=2)
+    buggy.host.run_for(SECOND)
+    spoil(APPLYING, monkeypatch)
+    monkeypatch.setattr(buggy.host.daemon.instances["web"], "_set_fault", give_up)
+    buggy.write("web", "10.0.0.66", virtualRouterID=1)
+    buggy.host.run_for(SECOND)
+    assert (buggy.role("web"), buggy.on(buggy.eth0)) == (Role.FAULT, {"10.0.0.101/32"})
+    assert "InternalError" in str(buggy.state("web"))
+    buggy.listen_for(2 * SECOND, vrid=1, priority=50, address="10.0.0.66")
+    assert buggy.on(buggy.eth0) == {"10.0.0.101/32"}
+    monkeypatch.undo()
+    buggy.host.run_for(61 * SECOND)
+    assert buggy.on(buggy.eth0) == {"10.0.0.66/32", "10.0.0.101/32"}
