@@ -111,6 +111,11 @@ class Instance:
         return machine.role(self.state)
 
     @property
+    def wanted(self) -> bool:
+        """It was not released."""
+        return self._wanted
+
+    @property
     def finished(self) -> bool:
         """Released, and nothing of it is left on the link."""
         return not self._wanted and isinstance(self.state, InitState)

@@ -132,3 +132,72 @@ def test_a_bug_in_giving_up_after_a_bug_stops_no_other_vip(buggy: Story, monkeyp
     monkeypatch.undo()
     buggy.host.run_for(61 * SECOND)
     assert buggy.on(buggy.eth0) == {"10.0.0.66/32", "10.0.0.101/32"}
+
+
+@pytest.fixture(name="edited")
+def _edited(buggy: Story, monkeypatch: pytest.MonkeyPatch) -> Story:
+    """`web` is MASTER with 10.0.0.100, and its edit to 10.0.0.66 cannot be understood."""
+    spoil(RESOLVING, monkeypatch)
+    buggy.write("web", "10.0.0.100", virtualRouterID=1)
+    buggy.host.run_for(SECOND)
+    buggy.write("web", "10.0.0.66", virtualRouterID=1)
+    buggy.host.run_for(SECOND)
+    assert (buggy.role("web"), buggy.on(buggy.eth0)) == (Role.MASTER, {"10.0.0.100/32"})
+    return buggy
+
+
+def test_a_document_whose_edit_met_a_bug_follows_its_link(edited: Story) -> None:
+    edited.host.node.set_carrier(edited.eth0, carrier=False)
+    edited.host.run_for(SECOND)
+    assert (edited.role("web"), edited.on(edited.eth0)) == (Role.FAULT, set())
+    edited.host.node.set_carrier(edited.eth0, carrier=True)
+    edited.host.run_for(SECOND)
+    assert edited.role("web") is Role.MASTER
+    edited.host.node.pull_out(edited.eth0)
+    edited.host.run_for(SECOND)
+    assert edited.role("web") is Role.FAULT
+    edited.eth0 = edited.host.node.plug_in("eth0", "10.0.0.1/24")
+    edited.host.run_for(SECOND)
+    assert (edited.role("web"), edited.on(edited.eth0)) == (Role.MASTER, {"10.0.0.100/32"})
+    assert "InternalError" in str(edited.state("web")["problems"])
+
+
+def test_a_document_whose_edit_met_a_bug_follows_its_checks(buggy: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those of the edit; and no check begins anew because another one moves."""
+    eth1, eth2 = (buggy.host.node.plug_in(name) for name in ("eth1", "eth2"))
+
+    def write(address: str, *, interface: str) -> None:
+        checks = [{"name": "uplink", "weight": 0, "interface": {"name": interface}}]
+        buggy.write("web", address, virtualRouterID=1, track=checks)
+        buggy.host.run_for(SECOND)
+
+    spoil(RESOLVING, monkeypatch)
+    write("10.0.0.100", interface="eth1")
+    write("10.0.0.66", interface="eth2")
+    buggy.host.node.set_carrier(eth2, carrier=False)
+    buggy.host.run_for(SECOND)
+    assert buggy.role("web") is Role.MASTER
+    buggy.host.node.set_carrier(eth1, carrier=False)
+    buggy.host.run_for(SECOND)
+    assert buggy.role("web") is Role.FAULT
+    buggy.host.node.set_carrier(eth1, carrier=True)
+    buggy.host.run_for(SECOND)
+    assert buggy.role("web") is Role.MASTER
+
+
+def test_a_document_whose_edit_met_a_bug_goes_when_its_file_does(edited: Story) -> None:
+    edited.host.remove("web")
+    edited.host.run_for(5 * SECOND)
+    assert (edited.on(edited.eth0), edited.host.daemon.instances) == (set(), {})
+
+
+def test_an_edit_that_met_a_bug_is_tried_again_after_a_minute_whatever_else_changes(
+    edited: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    for number in range(70):
+        edited.write("other", f"10.0.0.{110 + number % 2}", virtualRouterID=2)
+        edited.host.node.give(edited.eth0, f"192.168.{number}.1/24")
+        edited.host.run_for(SECOND)
+    assert "10.0.0.66/32" in edited.on(edited.eth0)
+    assert "10.0.0.100/32" not in edited.on(edited.eth0)
