@@ -218,11 +218,14 @@ class Daemon:
         self._health.keep(vips.keys())
         self._bugs.keep(vips.keys())
         self._resolutions = {name: one for name, one in self._resolutions.items() if name in vips}
-        looked = {name: self._look_at(vips[name]) for name in vips if name in names}
-        before, self._conflicts_now = self._conflicts_now, self._conflicts(self._resolutions)
-        for name in vips.keys() - names:
-            if self._conflicts_now.get(name) != before.get(name):
-                looked[name] = self._look_at(vips[name])
+        before, looked = self._conflicts_now, dict[str, tuple[VirtualIP, Assessment] | None]()
+        unseen = vips.keys() & names
+        while True:  # what a look finds may change who is in conflict, and to look at those may change it again
+            looked |= {name: self._look_at(vips[name]) for name in vips if name in unseen}
+            self._conflicts_now = self._conflicts(self._resolutions)
+            unseen = {n for n in vips.keys() - looked.keys() if self._conflicts_now.get(n) != before.get(n)}
+            if not unseen:
+                break
         self._in_force = known
         for found in looked.values():
             if found is not None:
@@ -330,8 +333,11 @@ class Daemon:
         manifest, instance = self._documents.snapshot.manifests.get(name), self.instances.get(name)
         if self._stopping or manifest is None or manifest.vip is None or manifest.vip.deleted or instance is None:
             return
+        before = self._resolutions.get(name)
         found = self._look_at(manifest.vip)
-        if found is not None and found[1] != instance.health:
+        if _taken(before) != _taken(self._resolutions.get(name)):
+            self._bring_in_force({name})
+        elif found is not None and found[1] != instance.health:
             self._apply(*found)
 
     def _resolve(self, vip: VirtualIP, health: Assessment) -> Resolution:
@@ -422,6 +428,11 @@ def _held_back(resolution: Resolved, health: Assessment, kernel: Kernel, *, take
     """
     reason = health.release or (None if takes_part else health.waiting)
     return resolution if reason is None else Waiting(reason=reason, link=kernel.links.get(resolution.ifindex))
+
+
+def _taken(resolution: Resolution | None) -> Claim | None:
+    """What a VIP claims, whoever it is."""
+    return _claim("", resolution, rank=0) if isinstance(resolution, Resolved) else None
 
 
 def _claim(name: str, resolved: Resolved, *, rank: int) -> Claim:

@@ -128,3 +128,15 @@ def test_nothing_is_brought_in_force_by_one_that_leaves():
     router._stopping = True
     router.read(b=manifest("b"))
     assert router.applied == []
+
+
+def test_a_conflict_that_begins_because_another_one_ended_is_in_force_at_once():
+    """Whom the end of a conflict leads to look at may find that it claims more than before."""
+    router = Router("a", "b", "c")
+    router.conflicts = {"a": "its virtual router ID is that of b"}
+    router.read(b=manifest("b"))
+    found = iter([{}, {"c": "its address is that of a"}, {"c": "its address is that of a"}])
+    router._conflicts = lambda _resolutions: next(found)
+    router.read(b=manifest("b"))
+    assert router.applied == ["b", "a", "c"]
+    assert router._conflicts_now.keys() == {"c"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
+from vip_speaker.health.evaluate import Assessment
 from vip_speaker.kernel import KernelError
 from vip_speaker.kernel.links import RTM_DELLINK, RTM_NEWADDR
 from vip_speaker.vrrp.types import MS, SECOND, LeavingState, Role
@@ -357,3 +359,28 @@ def test_whoever_leaves_on_a_link_that_vanishes_is_gone_at_its_time(story: Story
     story.host.node.pull_out(story.eth0)
     story.host.run_for(3 * SECOND)
     assert story.host.daemon.instances == {}
+
+
+def check_moves(story: Story, name: str, contribution: int) -> None:
+    """A check of this VIP comes to another result."""
+    health = story.host.daemon._health
+    health.assess = lambda _vip: Assessment(contribution=contribution)  # type: ignore[method-assign]
+    story.host.daemon._health_changed(name)
+
+
+def test_a_password_that_arrives_as_a_check_moves_takes_no_address_of_another(story: Story, tmp_path: Path) -> None:
+    """Whatever looks at the document first reads it, and only then is known that the VIP claims something."""
+    password = tmp_path / "password"
+    authentication = {"type": "PASS", "passwordFile": str(password)}
+    story.write("web", "10.0.0.100", virtualRouterID=1)
+    story.write(
+        "late", "10.0.0.100", virtualRouterID=2, version=2, advertisementInterval="1s", authentication=authentication
+    )
+    story.host.run_for(5 * SECOND)
+    assert (story.role("web"), story.role("late")) == (Role.MASTER, Role.FAULT)
+    password.write_text("secret")
+    check_moves(story, "late", -10)
+    for _ in range(80):
+        story.host.run_for(100 * MS)
+        assert (story.role("web"), story.role("late")) == (Role.MASTER, Role.FAULT)
+    assert "is an address of web" in story.host.daemon.instances["late"].account.reason
