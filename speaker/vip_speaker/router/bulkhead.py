@@ -12,10 +12,13 @@ from vip_speaker.vrrp.types import SECOND
 log = logging.getLogger(__name__)
 
 
+_SENTENCE = "InternalError: a bug of kube-vrrp that this document brings out; the router's log has it"
+
+
 def report_bug(about: str) -> str:
     """Say all there is to say about the exception that is being handled. Returns what a status has room for."""
     log.exception("a bug of kube-vrrp, which ends nothing else", extra={"vip": about})
-    return "InternalError: a bug of kube-vrrp that this document brings out; the router's log has it"
+    return _SENTENCE
 
 
 class Bugs:
@@ -27,12 +30,21 @@ class Bugs:
     def __init__(self) -> None:
         self.problems: dict[str, str] = {}
         self._met: dict[str, tuple[VirtualIP, int]] = {}
+        self._logged: dict[VirtualIP, int] = {}
 
     def met(self, vip: VirtualIP, now_ns: int) -> str:
         """The exception that is being handled is about `vip`. What a status has room for."""
         self._met[vip.name] = vip, now_ns
-        self.problems[vip.name] = report_bug(vip.name)
-        return self.problems[vip.name]
+        self.log(vip, now_ns)
+        self.problems[vip.name] = _SENTENCE
+        return _SENTENCE
+
+    def log(self, vip: VirtualIP, now_ns: int) -> None:
+        """Say all of it, but not at each of a hundred links that come: once a minute for each document."""
+        self._logged = {one: at_ns for one, at_ns in self._logged.items() if now_ns - at_ns < self.RETRY_NS}
+        if vip not in self._logged:
+            self._logged[vip] = now_ns
+            report_bug(vip.name)
 
     def retry_at_ns(self, vip: VirtualIP) -> int | None:
         """When a document is to be looked at again that met one; None: it did not."""

@@ -256,7 +256,7 @@ class Daemon:
             if before is not None:
                 return before, self._assess(before)
         except Exception:
-            report_bug(vip.name)
+            self._bugs.log(instance.vip if instance is not None else vip, self.loop.now_ns())
         finally:
             self.loop.breathe()
         return (vip, NO_CHECKS) if instance is None else None

@@ -201,3 +201,22 @@ def test_an_edit_that_met_a_bug_is_tried_again_after_a_minute_whatever_else_chan
         edited.host.run_for(SECOND)
     assert "10.0.0.66/32" in edited.on(edited.eth0)
     assert "10.0.0.100/32" not in edited.on(edited.eth0)
+
+
+@pytest.mark.parametrize("where", [RESOLVING, APPLYING])
+def test_a_bug_is_logged_once_a_minute_and_with_another_document(
+    story: Story, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at every link that comes and goes."""
+    spoil(where, monkeypatch)
+    with mock.patch("vip_speaker.router.bulkhead.log.exception") as logged:
+        story.write("bad", "10.0.0.66", virtualRouterID=1)
+        for number in range(50):
+            story.host.node.pull_out(story.host.node.plug_in(f"veth{number}"))
+            story.host.run_for(SECOND)
+        assert logged.call_count == 1
+        story.write("bad", "10.0.0.66", virtualRouterID=2)
+        story.host.run_for(SECOND)
+        assert logged.call_count == 2
+        story.host.run_for(120 * SECOND)
+        assert 3 <= logged.call_count <= 6, "that of the document before, too"
