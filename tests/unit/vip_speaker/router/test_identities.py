@@ -66,7 +66,9 @@ class Router:
         """The election does, under `former` as well; whether that ends another one."""
         state = BackupState(master_down_at_ns=0, master_adver_interval_ns=SECOND)
         if former is not None:
-            state = replace(state, former=FormerIdentity(identity=former, interval_ns=SECOND, forget_at_ns=0))
+            state = replace(
+                state, former=FormerIdentity(identity=former, interval_ns=SECOND, address=VIP, forget_at_ns=0)
+            )
         return self.identities.follow(state)
 
 
