@@ -356,8 +356,11 @@ class Instance:
             return
         self._stepped_ns = max(self._stepped_ns, self._loop.now_ns() if at_ns is None else at_ns)
         self.state, actions = machine.step(self.config, self.state, event, self._stepped_ns)
+        was_silenced = self.holding.silenced
         for action in actions:
             self._carry_out(action)
+        if was_silenced and not self.holding.silenced:
+            self.holding.settle()  # changes that came meanwhile
         if self._identities.follow(self.state) and self.holding.assigned:
             self._services.holding_changed()  # the last will gives up under what is in force alone
         self._schedule()

@@ -384,3 +384,19 @@ def test_a_password_that_arrives_as_a_check_moves_takes_no_address_of_another(st
         story.host.run_for(100 * MS)
         assert (story.role("web"), story.role("late")) == (Role.MASTER, Role.FAULT)
     assert "is an address of web" in story.host.daemon.instances["late"].account.reason
+
+
+def test_an_address_that_an_edit_drops_during_a_hand_over_goes_with_the_promotion_that_ends_it(story: Story) -> None:
+    """What is held silently stays as it is; it must not be kept for good by who serves again."""
+    story.write("web", "10.0.0.100", "10.0.0.101", virtualRouterID=1, priority=250)
+    story.host.run_for(SECOND)
+    story.hear(vrid=1, priority=251)
+    story.host.run_for(MS)
+    assert (story.role("web"), len(story.host.node.silent)) == (Role.BACKUP, 2)
+    story.write("web", "10.0.0.100", "10.0.0.102", virtualRouterID=1, priority=250)
+    story.host.daemon.reload()
+    story.host.run_for(MS)
+    story.hear(vrid=1, priority=0)
+    story.host.run_for(10 * MS)
+    assert (story.role("web"), story.host.node.silent) == (Role.MASTER, set())
+    assert story.on(story.eth0) == {"10.0.0.100/32", "10.0.0.102/32"}
