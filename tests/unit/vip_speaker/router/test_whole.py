@@ -400,3 +400,18 @@ def test_an_address_that_an_edit_drops_during_a_hand_over_goes_with_the_promotio
     story.host.run_for(10 * MS)
     assert (story.role("web"), story.host.node.silent) == (Role.MASTER, set())
     assert story.on(story.eth0) == {"10.0.0.100/32", "10.0.0.102/32"}
+
+
+def test_the_link_of_a_virtual_mac_that_somebody_puts_down_is_put_up_again(story: Story) -> None:
+    """Its master is healthy, and serves nobody meanwhile."""
+    story.write("web", "10.0.0.100", "fe80::100", virtualRouterID=1, virtualMAC=True)
+    story.host.run_for(SECOND)
+    for version in (4, 6):
+        virtual = story.link(f"kv{version}-{story.eth0.ifindex}-1")
+        story.host.node.set_up(virtual, up=False)
+        story.host.run_for(100 * MS)
+        assert (story.role("web"), virtual.up) == (Role.MASTER, True)
+        assert len(story.on(virtual)) == 1
+    story.listen_for(500 * MS, vrid=1, priority=200)
+    assert story.role("web") is Role.BACKUP
+    assert not any(one.up for one in story.host.node.links.values() if one is not story.eth0), "nothing is on them"
