@@ -415,3 +415,23 @@ def test_the_link_of_a_virtual_mac_that_somebody_puts_down_is_put_up_again(story
     story.listen_for(500 * MS, vrid=1, priority=200)
     assert story.role("web") is Role.BACKUP
     assert not any(one.up for one in story.host.node.links.values() if one is not story.eth0), "nothing is on them"
+
+
+def test_a_backup_with_a_virtual_mac_has_no_last_will(story: Story) -> None:
+    """The guard would give it no more time than one whose addresses are answered for."""
+    story.write("web", "10.0.0.100", virtualRouterID=1, virtualMAC=True)
+    story.write("other", "10.0.0.101", virtualRouterID=2)
+    for _ in range(10):
+        story.hear(vrid=1, priority=200)
+        story.hear(vrid=2, priority=200, address="10.0.0.101")
+        story.host.run_for(100 * MS)
+    assert (story.role("web"), story.role("other")) == (Role.BACKUP, Role.BACKUP)
+    assert list(story.host.will.read()) == []
+    story.host.run_for(SECOND)
+    assert story.role("web") is Role.MASTER
+    assert list(story.host.will.read())
+    story.listen_for(SECOND, vrid=1, priority=200)
+    story.hear(vrid=2, priority=200, address="10.0.0.101")
+    story.host.run_for(200 * MS)
+    assert (story.role("web"), story.role("other")) == (Role.BACKUP, Role.BACKUP)
+    assert list(story.host.will.read()) == []
