@@ -93,7 +93,9 @@ class Cleanup:
             removal, farewell = one.last_will.over(one.holding.assigned, silenced=one.holding.silenced)
             removals.append(removal)
             farewells.append(farewell)
-        removals.append(self._common_removals(silenced=any(one.holding.silenced for one in holders)))
+        removals.append(
+            self._common_removals(held=bool(holders), silenced=any(one.holding.silenced for one in holders))
+        )
         try:
             self._will.write_payload(b"".join(removals + farewells))
         except WillTooLargeError as error:
@@ -103,10 +105,16 @@ class Cleanup:
             except WillTooLargeError:
                 log.error("the guard takes off what it was told before; the rest runs out")
 
-    def _common_removals(self, *, silenced: bool) -> bytes:
-        """What is not one VIP's own: virtual MAC links, and the silence where the kernel does not end it itself."""
-        kernel = self._kernel
-        entries = [NetlinkRequest(protocol=NETLINK_ROUTE, data=data) for data in kernel.virtual_mac_removal_requests()]
+    def _common_removals(self, *, held: bool, silenced: bool) -> bytes:
+        """What is not one VIP's own: virtual MAC links, and the silence where the kernel does not end it itself.
+
+        Nothing where nothing is on the links, is about to be (`held`), or could not be taken off: such links are down,
+        and a will that says something has the guard give us no more time than a holder.
+        """
+        kernel, entries = self._kernel, list[NetlinkRequest]()
+        if held or kernel.own_addresses:
+            requests = kernel.virtual_mac_removal_requests()
+            entries += [NetlinkRequest(protocol=NETLINK_ROUTE, data=data) for data in requests]
         if silenced:
             requests = kernel.silence_removal_requests()
             entries += [NetlinkRequest(protocol=NETLINK_NETFILTER, data=data) for data in requests]

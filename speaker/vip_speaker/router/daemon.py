@@ -26,7 +26,7 @@ from vip_speaker.health.tracker import Surroundings
 from vip_speaker.kernel import AddressChanged, Assigned, Failure, Kernel, KernelError, Link, LinkChanged, Overflow
 from vip_speaker.link import LinkError, UnicastSocket
 from vip_speaker.router.activelink import ActiveLink
-from vip_speaker.router.bulkhead import report_bug
+from vip_speaker.router.bulkhead import Bugs, report_bug
 from vip_speaker.router.cleanup import Cleanup
 from vip_speaker.router.complaints import Complaints
 from vip_speaker.router.conflicts import Claim, find_conflicts
@@ -45,8 +45,6 @@ log = logging.getLogger(__name__)
 
 # A document that could not be brought in force (its link went meanwhile) is tried again after this long.
 _RETRY_NS = 1 * SECOND
-# One that met a bug of ours, too: whatever else played a part in it may be another by then.
-_RETRY_AFTER_BUG_NS = 60 * SECOND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +94,7 @@ class Daemon:
         self._stopping = False
         self._retry = Deadline(lambda _now_ns: self.refresh())
         self._complaints = Complaints("router")
-        self._bugs: dict[str, str] = {}  # by VIP: what the last look at its document met
+        self._bugs = Bugs()
         cleanup.on_not_renewed = self._not_renewed
 
     # --- for instances (services.Services)
@@ -218,54 +216,79 @@ class Daemon:
             self.instances[name].release(at_once=name in known)
         vips = {name: one.vip for name, one in manifests.items() if one.vip is not None}
         self._health.keep(vips.keys())
-        self._bugs = {name: bug for name, bug in self._bugs.items() if name in vips}
+        self._bugs.keep(vips.keys())
         self._resolutions = {name: one for name, one in self._resolutions.items() if name in vips}
-        health = {name: self._look_at(vips[name]) for name in vips if name in names}
-        before, self._conflicts_now = self._conflicts_now, self._conflicts(self._resolutions)
-        for name in vips.keys() - names:
-            if self._conflicts_now.get(name) != before.get(name):
-                health[name] = self._look_at(vips[name])
+        before, looked = self._conflicts_now, dict[str, tuple[VirtualIP, Assessment] | None]()
+        unseen = vips.keys() & names
+        while True:  # what a look finds may change who is in conflict, and to look at those may change it again
+            looked |= {name: self._look_at(vips[name]) for name in vips if name in unseen}
+            self._conflicts_now = self._conflicts(self._resolutions)
+            unseen = {n for n in vips.keys() - looked.keys() if self._conflicts_now.get(n) != before.get(n)}
+            if not unseen:
+                break
         self._in_force = known
-        for name, assessment in health.items():
-            if assessment is not None:
-                self._apply(vips[name], self._resolutions[name], assessment)
+        for found in looked.values():
+            if found is not None:
+                self._apply(*found)
             self.loop.breathe()
         self._close_unused_links()
         self._cleanup.set_intervals(self.instances.values())
-        problems = {**self._passwords.problems, **self._bugs}
+        problems = {**self._passwords.problems, **self._bugs.problems}
         self._outlet.documents(manifests, problems, self._documents.snapshot.problems)
 
-    def _look_at(self, vip: VirtualIP) -> Assessment | None:
-        """What its checks say; and with that, what it means on the links of this host. None where that cannot be said:
-        then the document before goes on.
+    def _look_at(self, vip: VirtualIP) -> tuple[VirtualIP, Assessment] | None:
+        """The document to bring in force and what its checks say, with what it means on the links of this host noted.
+
+        That is `vip`, or while a bug is met by it the document before, which must go on to follow links and checks.
+        None where neither can be understood.
         """
-        self._bugs.pop(vip.name, None)
+        instance = self.instances.get(vip.name)
+        before = instance.vip if instance is not None and instance.wanted and instance.vip != vip else None
         try:
-            self._health.follow(vip)
-            health = self._health.assess(vip)
-            self._resolutions[vip.name] = self._resolve(vip, health)
+            if before is None or not self._is_put_off(vip):
+                try:
+                    health = self._assess(vip)
+                except Exception:
+                    self._met_a_bug(vip)
+                else:
+                    self._bugs.over(vip.name)
+                    return vip, health
+            if before is not None:
+                return before, self._assess(before)
         except Exception:
-            self._met_a_bug(vip.name)
-            return None if vip.name in self.instances else NO_CHECKS
+            self._bugs.log(instance.vip if instance is not None else vip, self.loop.now_ns())
         finally:
             self.loop.breathe()
+        return (vip, NO_CHECKS) if instance is None else None
+
+    def _assess(self, vip: VirtualIP) -> Assessment:
+        self._health.follow(vip)
+        health = self._health.assess(vip)
+        self._resolutions[vip.name] = self._resolve(vip, health)
         return health
 
-    def _met_a_bug(self, name: str) -> Unusable:
+    def _is_put_off(self, vip: VirtualIP) -> bool:
+        """It met a bug lately. To try it at each change would begin its checks, and those of the one before, anew."""
+        at_ns = self._bugs.retry_at_ns(vip)
+        if at_ns is None or at_ns <= self.loop.now_ns():
+            return False
+        self._try_again_at(at_ns)
+        return True
+
+    def _met_a_bug(self, vip: VirtualIP) -> Unusable:
         """What is known of it now, unless the document before goes on."""
-        self._bugs[name] = report_bug(name)
-        unusable = Unusable(reason=self._bugs[name])
-        self._resolutions.setdefault(name, unusable)
-        self._try_again_after(_RETRY_AFTER_BUG_NS)
+        now_ns = self.loop.now_ns()
+        unusable = Unusable(reason=self._bugs.met(vip, now_ns))
+        self._resolutions.setdefault(vip.name, unusable)
+        self._try_again_at(now_ns + Bugs.RETRY_NS)
         return unusable
 
-    def _try_again_after(self, wait_ns: int) -> None:
-        at_ns = self.loop.now_ns() + wait_ns
+    def _try_again_at(self, at_ns: int) -> None:
         if self._retry.at_ns is None or at_ns < self._retry.at_ns:
             self.loop.others.set(self._retry, at_ns)
 
-    def _apply(self, vip: VirtualIP, resolution: Resolution, health: Assessment) -> None:
-        instance = self.instances.get(vip.name)
+    def _apply(self, vip: VirtualIP, health: Assessment) -> None:
+        resolution, instance = self._resolutions[vip.name], self.instances.get(vip.name)
         if instance is None:
             instance = self.instances[vip.name] = Instance(self, vip)
         fault, conflict = None, self._conflicts_now.get(vip.name)
@@ -281,9 +304,14 @@ class Daemon:
         except (LinkError, KernelError, OSError) as error:
             log.warning("cannot be brought in force now: %s", error, extra={"vip": vip.name})
             instance.apply(vip, Unusable(reason=str(error)), fault=None, health=health)
-            self._try_again_after(_RETRY_NS)
+            self._try_again_at(self.loop.now_ns() + _RETRY_NS)
         except Exception:
-            instance.apply(vip, self._met_a_bug(vip.name), fault=None, health=health)
+            unusable = self._met_a_bug(vip)
+            try:
+                instance.apply(vip, unusable, fault=None, health=health)
+            except Exception:
+                report_bug(vip.name)
+                instance.abandon(unusable.reason)
 
     # --- checks
 
@@ -305,9 +333,12 @@ class Daemon:
         manifest, instance = self._documents.snapshot.manifests.get(name), self.instances.get(name)
         if self._stopping or manifest is None or manifest.vip is None or manifest.vip.deleted or instance is None:
             return
-        health = self._look_at(manifest.vip)
-        if health is not None and health != instance.health:
-            self._apply(manifest.vip, self._resolutions[name], health)
+        before = self._resolutions.get(name)
+        found = self._look_at(manifest.vip)
+        if _taken(before) != _taken(self._resolutions.get(name)):
+            self._bring_in_force({name})
+        elif found is not None and found[1] != instance.health:
+            self._apply(*found)
 
     def _resolve(self, vip: VirtualIP, health: Assessment) -> Resolution:
         try:
@@ -397,6 +428,11 @@ def _held_back(resolution: Resolved, health: Assessment, kernel: Kernel, *, take
     """
     reason = health.release or (None if takes_part else health.waiting)
     return resolution if reason is None else Waiting(reason=reason, link=kernel.links.get(resolution.ifindex))
+
+
+def _taken(resolution: Resolution | None) -> Claim | None:
+    """What a VIP claims, whoever it is."""
+    return _claim("", resolution, rank=0) if isinstance(resolution, Resolved) else None
 
 
 def _claim(name: str, resolved: Resolved, *, rank: int) -> Claim:

@@ -89,6 +89,14 @@ class Holding:
         """The links that the addresses go on are still there."""
         return all(place.ifindex in self._services.kernel.links for place in self._places.values())
 
+    @property
+    def _is_down(self) -> bool:
+        """Somebody put a virtual MAC's own link down that addresses are on."""
+        kernel = self._services.kernel
+        return any(
+            not kernel.links[one].up for one in {one.ifindex for one in self.assigned} & kernel.virtual_mac_links
+        )
+
     def prepare(self) -> None:
         """Do ahead what a promotion and a hand-over would have to do at the worst moment."""
         self._plan()
@@ -139,7 +147,7 @@ class Holding:
             return
         self._plan()
         before = self.assigned
-        if any(one not in before for one in self.planned):
+        if self._is_down or any(one not in before for one in self.planned):
             self.add()
         added = any(one not in before for one in self.assigned)
         unwanted = tuple(one for one in self.assigned if one not in self.planned)

@@ -16,11 +16,17 @@ class Identities:
         self.current: Channel | None = None
         self.former: Channel | None = None
 
+    def prepare(self, channel: Channel) -> None:
+        """Encode what `channel` has to say, before anybody speaks under it: with one that cannot, no master could even
+        give up. What the one in force would say alike is not encoded again.
+        """
+        if self.current is not None:
+            channel.adopt(self.current)
+        channel.prepare()
+
     def enter(self, channel: Channel) -> Channel | None:
         """Speak under `channel`, which is attached to its link. The previous one is returned: it goes by `leave()`."""
         previous, self.current = self.current, channel
-        if previous is not None:
-            channel.adopt(previous)
         return previous
 
     def leave(self, previous: Channel) -> None:

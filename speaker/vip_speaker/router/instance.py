@@ -111,6 +111,11 @@ class Instance:
         return machine.role(self.state)
 
     @property
+    def wanted(self) -> bool:
+        """It was not released."""
+        return self._wanted
+
+    @property
     def finished(self) -> bool:
         """Released, and nothing of it is left on the link."""
         return not self._wanted and isinstance(self.state, InitState)
@@ -164,6 +169,18 @@ class Instance:
         self._step(Shutdown(at_once=at_once))
         self._retire_if_done()
 
+    def abandon(self, fault: str) -> None:
+        """The last resort where even giving up met a bug: off the link and out of the election, without a word to
+        anybody. `fault` is what is said of it until the next `apply()`.
+        """
+        self._ready, self._waiting, self._fault, self._failed = False, None, fault, False
+        self.state = InitState()
+        self._schedule()
+        self._stop_listening()
+        self.holding.remove()
+        self.account.reason_is(self.role, fault)
+        self._services.state_changed(self.name)
+
     def _set_fault(self, fault: str | None) -> None:
         changed, self._fault = fault != self._fault, fault
         if fault is None:
@@ -192,6 +209,7 @@ class Instance:
         channel = Channel(
             resolved, link, source_mac=places[resolved.config.primary_address.version].mac, unicast=unicast
         )
+        self._identities.prepare(channel)
         link.attach(channel, self)
         previous_channel = self._identities.enter(channel)
         if previous_channel is not None:
@@ -200,7 +218,7 @@ class Instance:
         self.holding.place(link, places, resolved.addresses)
         self.holding.owner = resolved.config.priority == OWNER_PRIORITY
         self.holding.lifetime_s = address_lifetime_s(resolved.config, self._services.address_lifetime_s)
-        self._prepare(channel)
+        self._prepare()
         if previous_channel is not None and previous_config is not None:
             if not isinstance(self.state, InitState):
                 self._step(Reconfigured(previous=previous_config))
@@ -219,10 +237,9 @@ class Instance:
             self._step(Reconfigured(previous=previous))
         self.holding.settle()
 
-    def _prepare(self, channel: Channel) -> None:
+    def _prepare(self) -> None:
         """Encode now what may be needed in a hurry."""
         self.holding.prepare()
-        channel.prepare()
         if not self.holding.assigned:
             self.last_will.over(self.holding.planned, silenced=False)
 
@@ -339,8 +356,11 @@ class Instance:
             return
         self._stepped_ns = max(self._stepped_ns, self._loop.now_ns() if at_ns is None else at_ns)
         self.state, actions = machine.step(self.config, self.state, event, self._stepped_ns)
+        was_silenced = self.holding.silenced
         for action in actions:
             self._carry_out(action)
+        if was_silenced and not self.holding.silenced:
+            self.holding.settle()  # changes that came meanwhile
         if self._identities.follow(self.state) and self.holding.assigned:
             self._services.holding_changed()  # the last will gives up under what is in force alone
         self._schedule()

@@ -134,10 +134,12 @@ class Manifests:
         for file_name, file in sorted(self._files.items()):
             problems.extend(file.problems)
             for manifest in file.manifests:
-                if manifest.name in manifests:
+                first = manifests.setdefault(manifest.name, manifest)
+                if first is not manifest:
                     problems.append(f"{file_name}: {manifest.name} is defined in another file already")
-                else:
+                if first.vip is None and manifest.vip is not None:
                     manifests[manifest.name] = manifest
+                    problems.extend(first.problems)
         return Snapshot(manifests=manifests, problems=tuple(problems))
 
 

@@ -110,7 +110,7 @@ def resolve(vip: VirtualIP, kernel: KernelView, *, password: str | None = None, 
             version=spec.version,
             vrid=vrid,
             advertisement_interval_ns=interval_ns if spec.version == 2 else 0,
-            channel=_channel(link, peers, password, virtual_mac=spec.virtual_mac),
+            channel=_channel(link, first.version, peers, password, virtual_mac=spec.virtual_mac),
         ),
         priority=effective,
         advertisement_interval_ns=interval_ns,
@@ -190,11 +190,13 @@ def _peers(vip: VirtualIP) -> tuple[IPAddress, ...] | None:
     return known if known or not vip.assignment.peers else None
 
 
-def _channel(link: Link, peers: tuple[IPAddress, ...] | None, password: str | None, *, virtual_mac: bool) -> str:
+def _channel(
+    link: Link, version: int, peers: tuple[IPAddress, ...] | None, password: str | None, *, virtual_mac: bool
+) -> str:
     """What the core need not understand of an identity, as one string; of the password only a digest."""
     digest = "" if password is None else hashlib.sha256(password.encode()).hexdigest()[:16]
     how = "multicast" if peers is None else ",".join(sorted(map(str, peers)))
-    return f"{link.ifindex}|{how}|{digest}|{'vmac' if virtual_mac else ''}"
+    return f"{link.ifindex}|IPv{version}|{how}|{digest}|{'vmac' if virtual_mac else ''}"
 
 
 def missing_vrid(vip: VirtualIP) -> str | None:

@@ -115,7 +115,10 @@ def _ask(config: Config, state: MasterState, previous: Config, now_ns: int) -> S
 def reconfigured_yielding(config: Config, state: YieldingState, previous: Config, now_ns: int) -> Step:
     """YIELDING goes on unless the reason for it is gone, or the identity under which it asks."""
     if config.identity == previous.identity and config.better_peer_named and config.priority <= previous.priority:
-        return state, ((AddAddresses(),) if config.addresses != previous.addresses else ())
+        if config.addresses == previous.addresses:
+            return state, ()
+        added = set(config.addresses) - set(previous.addresses)  # we serve on: neighbours are to hear of them
+        return state, (AddAddresses(), *((Announce(takeover=False),) if added else ()))
     master, sent = resume(config, state, now_ns)
     if config.identity == previous.identity and config.addresses == previous.addresses:
         return master, sent

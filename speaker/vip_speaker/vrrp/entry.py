@@ -197,7 +197,12 @@ def former_of(previous: Config, now_ns: int, *, heard_interval_ns: int = 0) -> F
     """
     interval_ns = previous.advertisement_interval_ns
     silence_ns = former_silence_ns(previous.identity, max(interval_ns, heard_interval_ns))
-    return FormerIdentity(identity=previous.identity, interval_ns=interval_ns, forget_at_ns=now_ns + silence_ns)
+    return FormerIdentity(
+        identity=previous.identity,
+        interval_ns=interval_ns,
+        address=previous.primary_address,
+        forget_at_ns=now_ns + silence_ns,
+    )
 
 
 def former_silence_ns(identity: Identity, interval_ns: int) -> int:

@@ -159,7 +159,8 @@ def _heard(config: Config, state: MasterState, event: Heard, now_ns: int) -> Ste
     if advertisement.priority == RELEASE_PRIORITY:
         return _reply(config, state, event, now_ns)
     notes = notes_on(config, advertisement, former=event.former)
-    ours = (config.priority, int(config.primary_address))
+    own_address = state.former.address if event.former and state.former is not None else config.primary_address
+    ours = (config.priority, int(own_address))  # as the other one compares: by what it hears us from
     theirs = (advertisement.priority, int(advertisement.source))
     if theirs > ours:
         state_after, actions = _lose(config, state, event, now_ns)

@@ -34,8 +34,8 @@ class Role(StrEnum):
 class Identity:
     """What two routers must share to hear each other; a change of it is carried out without a gap.
 
-    `channel` stands for what the core need not understand: interface, transport and peers, password, virtual MAC.
-    `advertisement_interval_ns` is part of it in version 2 only (0 in version 3).
+    `channel` stands for what the core need not understand: interface, IP version, transport and peers, password,
+    virtual MAC. `advertisement_interval_ns` is part of it in version 2 only (0 in version 3).
     """
 
     version: int
@@ -113,11 +113,13 @@ class Handover:
 class FormerIdentity:
     """The identity before a change, still listened under until nothing was heard under it up to `forget_at_ns`.
 
-    A MASTER speaks under it as well, every `interval_ns`, next at `advert_at_ns`: for peers that were not told yet.
+    A MASTER speaks under it as well, every `interval_ns`, next at `advert_at_ns`: for peers that were not told yet,
+    from `address`: another than ours now where the IP version changed.
     """
 
     identity: Identity
     interval_ns: int
+    address: IPAddress
     forget_at_ns: int
     advert_at_ns: int = 0
 

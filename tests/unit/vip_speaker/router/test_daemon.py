@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 from vip_api.parse import parse_document
+from vip_speaker.router.bulkhead import Bugs
 from vip_speaker.router.daemon import Daemon
 from vip_speaker.router.manifests import Manifest, Snapshot
 
@@ -48,7 +49,7 @@ class Router(Daemon):
         self._passwords = SimpleNamespace(problems={})
         self.instances = {}
         self.loop = SimpleNamespace(breathe=lambda: None)
-        self._bugs = {}
+        self._bugs = Bugs()
         self._health = SimpleNamespace(keep=lambda names: None, follow=lambda vip: None, assess=lambda vip: "fine")
         self._cleanup = SimpleNamespace(set_intervals=lambda _: None)
         self._outlet = SimpleNamespace(documents=lambda *_: None)
@@ -63,11 +64,11 @@ class Router(Daemon):
     def _conflicts(self, resolutions):
         return {name: why for name, why in self.conflicts.items() if name in resolutions}
 
-    def _apply(self, vip, resolution, health):
-        assert resolution == f"of {vip.name}"
+    def _apply(self, vip, health):
+        assert self._resolutions[vip.name] == f"of {vip.name}"
         self.applied.append(vip.name)
         release = lambda at_once: self.released.append((vip.name, at_once))  # noqa: E731
-        self.instances.setdefault(vip.name, SimpleNamespace(release=release))
+        self.instances.setdefault(vip.name, SimpleNamespace(vip=vip, wanted=True, release=release))
 
     def read(self, **changes):
         """These documents are there anew, the others as they were; None: gone."""
@@ -127,3 +128,15 @@ def test_nothing_is_brought_in_force_by_one_that_leaves():
     router._stopping = True
     router.read(b=manifest("b"))
     assert router.applied == []
+
+
+def test_a_conflict_that_begins_because_another_one_ended_is_in_force_at_once():
+    """Whom the end of a conflict leads to look at may find that it claims more than before."""
+    router = Router("a", "b", "c")
+    router.conflicts = {"a": "its virtual router ID is that of b"}
+    router.read(b=manifest("b"))
+    found = iter([{}, {"c": "its address is that of a"}, {"c": "its address is that of a"}])
+    router._conflicts = lambda _resolutions: next(found)
+    router.read(b=manifest("b"))
+    assert router.applied == ["b", "a", "c"]
+    assert router._conflicts_now.keys() == {"c"}

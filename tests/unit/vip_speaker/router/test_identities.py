@@ -55,6 +55,7 @@ class Router:
         )
         channel = Channel(resolved, self.link, source_mac=resolved.mac, unicast=None)  # type: ignore[arg-type]
         self.link.attached.append(channel)
+        self.identities.prepare(channel)
         previous = self.identities.enter(channel)
         if previous is not None:
             assert previous in self.link.attached, "no advertisement is missed in between"
@@ -65,7 +66,9 @@ class Router:
         """The election does, under `former` as well; whether that ends another one."""
         state = BackupState(master_down_at_ns=0, master_adver_interval_ns=SECOND)
         if former is not None:
-            state = replace(state, former=FormerIdentity(identity=former, interval_ns=SECOND, forget_at_ns=0))
+            state = replace(
+                state, former=FormerIdentity(identity=former, interval_ns=SECOND, address=VIP, forget_at_ns=0)
+            )
         return self.identities.follow(state)
 
 
@@ -98,7 +101,6 @@ def test_a_change_that_is_none_of_identity_leaves_one_channel(router):
 
 def test_what_is_said_alike_is_not_encoded_again(router):
     first = router.change(vrid=51)
-    first.prepare()
     assert router.change(vrid=51, priority=50)._cache is first._cache
     assert router.change(vrid=52)._cache is not first._cache
 

@@ -273,3 +273,13 @@ def test_a_password_file_that_was_never_good_is_said(tmp_path):
     vip = Manifests(tmp_path / "conf").load(0).manifests["web"].vip
     with pytest.raises(ValueError, match=r"spec\.authentication\.passwordFile: .*No such file"):
         Passwords().of(vip)
+
+
+def test_a_document_that_was_never_good_hides_no_good_one_of_the_same_name(manifests, tmp_path):
+    (tmp_path / "a.yaml").write_text(document().replace("51", "900"))
+    (tmp_path / "b.yaml").write_text(document(vrid=52))
+    snapshot = load(manifests)
+    assert snapshot.manifests["web"].vip.spec.virtual_router_id == 52
+    assert any("virtualRouterID" in problem for problem in snapshot.problems), "it is said all the same"
+    assert "b.yaml: web is defined in another file already" in snapshot.problems
+    assert load(manifests, 1).manifests["web"] is snapshot.manifests["web"], "nothing has changed"

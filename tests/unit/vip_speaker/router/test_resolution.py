@@ -194,6 +194,12 @@ def test_a_password_that_has_not_arrived_is_waited_for():
     assert resolved(document, password="1111").password == b"1111"
 
 
+def test_the_ip_version_of_the_first_address_is_part_of_the_identity():
+    """Advertisements are of that version, and who was not told yet hears those of the other one only."""
+    one, other = resolved(vip("192.168.137.100", "fe80::100")), resolved(vip("fe80::100", "192.168.137.100"))
+    assert one.config.identity != other.config.identity
+
+
 def test_the_password_is_part_of_the_identity_and_cannot_be_read_from_it():
     document = vip(version=2, authentication=Authentication())
     one, other = (resolved(document, password=password).config.identity for password in ("1111", "2222"))

@@ -3,95 +3,20 @@
 from __future__ import annotations
 
 import errno
-import importlib
-import json
-from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from random import Random
 from typing import Any
-from unittest import mock
 
 import pytest
+from vip_speaker.health.evaluate import Assessment
 from vip_speaker.kernel import KernelError
 from vip_speaker.kernel.links import RTM_DELLINK, RTM_NEWADDR
 from vip_speaker.vrrp.types import MS, SECOND, LeavingState, Role
 from vip_speaker.will import Frame
-from vip_speaker.wire.advertisement import Content, encode_frame
 from vip_speaker.wire.neighbour import decode_announcement
-from vip_speaker.wire.received import ETH_P_IP, Received
 
-from tests.simulation.node import SILENCE, Interface
-from tests.simulation.router import VirtualHost
-
-
-class Story:
-    """A host with eth0 and a router that has started."""
-
-    def __init__(self, host: VirtualHost) -> None:
-        self.host = host
-        self.eth0 = host.node.plug_in("eth0", "10.0.0.1/24", "fe80::1/64")
-        host.start()
-
-    def write(self, name: str, *addresses: str, assignment: dict[str, Any] | None = None, **spec: Any) -> None:
-        spec = {"addresses": list(addresses), "advertisementInterval": "100ms", "interfaces": ["eth0"], **spec}
-        document = {
-            "apiVersion": "kube-vrrp.io/v1alpha1",
-            "kind": "VirtualIP",
-            "metadata": {"name": name},
-            "spec": spec,
-        }
-        if assignment is not None:
-            document["assignment"] = assignment
-        self.host.write(name, json.dumps(document))
-
-    def hear(self, *, vrid: int, priority: int, address: str = "10.0.0.100") -> None:
-        """10.0.0.2 advertises `address`, every 100 ms, once."""
-        content = Content(
-            version=3,
-            vrid=vrid,
-            priority=priority,
-            interval_ns=100 * MS,
-            source=ip_address("10.0.0.2"),
-            addresses=(ip_address(address),),
-        )
-        frame = encode_frame(content, source_mac="02:00:00:00:00:77")
-        received = Received(packet=frame[14:], ethertype=ETH_P_IP, source_mac=frame[6:12], ifindex=self.eth0.ifindex)
-        self.host.deliver(received)
-
-    def listen_for(self, duration_ns: int, *, vrid: int, priority: int, address: str = "10.0.0.100") -> None:
-        """10.0.0.2 is MASTER meanwhile."""
-        for _ in range(duration_ns // (100 * MS)):
-            self.hear(vrid=vrid, priority=priority, address=address)
-            self.host.run_for(100 * MS)
-
-    def state(self, name: str) -> dict[str, Any]:
-        """What the router writes about it."""
-        state: dict[str, Any] = json.loads((self.host.state_directory / f"{name}.vip.json").read_text())
-        return state
-
-    def role(self, name: str) -> Role:
-        return self.host.daemon.instances[name].role
-
-    def on(self, link: Interface) -> set[str]:
-        """What the router has there."""
-        return {f"{ip}/{prefix}" for ifindex, ip, prefix in self.host.node.ours() if ifindex == link.ifindex}
-
-    def link(self, name: str) -> Interface:
-        return next(one for one in self.host.node.links.values() if one.name == name)
-
-    def stop(self) -> None:
-        self.host.daemon.stop()
-        self.host.loop.rearm()
-        self.host.run_for(5 * SECOND)
-        assert self.host.daemon.left.is_set()
-        self.host.end()
-
-
-@pytest.fixture(name="story")
-def _story(tmp_path: Path) -> Iterator[Story]:
-    with VirtualHost(Random(1), tmp_path, address_lifetime_s=None) as host:
-        yield Story(host)
+from tests.simulation.node import SILENCE
+from tests.unit.vip_speaker.router.story import Story
 
 
 def test_an_address_that_was_only_not_renewed_is_still_held(story: Story) -> None:
@@ -436,84 +361,77 @@ def test_whoever_leaves_on_a_link_that_vanishes_is_gone_at_its_time(story: Story
     assert story.host.daemon.instances == {}
 
 
-# --- a bug of ours that one document brings out
+def check_moves(story: Story, name: str, contribution: int) -> None:
+    """A check of this VIP comes to another result."""
+    health = story.host.daemon._health
+    health.assess = lambda _vip: Assessment(contribution=contribution)  # type: ignore[method-assign]
+    story.host.daemon._health_changed(name)
 
 
-@pytest.fixture(name="buggy")
-def _buggy(story: Story) -> Iterator[Story]:
-    """Where a router goes on, which the simulation does not, to find them."""
-    with mock.patch("vip_speaker.router.bulkhead.log.exception"):
-        yield story
+def test_a_password_that_arrives_as_a_check_moves_takes_no_address_of_another(story: Story, tmp_path: Path) -> None:
+    """Whatever looks at the document first reads it, and only then is known that the VIP claims something."""
+    password = tmp_path / "password"
+    authentication = {"type": "PASS", "passwordFile": str(password)}
+    story.write("web", "10.0.0.100", virtualRouterID=1)
+    story.write(
+        "late", "10.0.0.100", virtualRouterID=2, version=2, advertisementInterval="1s", authentication=authentication
+    )
+    story.host.run_for(5 * SECOND)
+    assert (story.role("web"), story.role("late")) == (Role.MASTER, Role.FAULT)
+    password.write_text("secret")
+    check_moves(story, "late", -10)
+    for _ in range(80):
+        story.host.run_for(100 * MS)
+        assert (story.role("web"), story.role("late")) == (Role.MASTER, Role.FAULT)
+    assert "is an address of web" in story.host.daemon.instances["late"].account.reason
 
 
-def spoil(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is at `where` meets a document about 10.0.0.66 with an exception that nobody expects."""
-    module, _, name = where.rpartition(".")
-    sound = getattr(importlib.import_module(module), name)
-
-    def spoilt(what: Any, *arguments: Any, **options: Any) -> Any:
-        if "10.0.0.66" in str(what):
-            raise TypeError("a bug")
-        return sound(what, *arguments, **options)
-
-    monkeypatch.setattr(where, spoilt)
-
-
-READING, RESOLVING, APPLYING = (
-    "vip_speaker.router.manifests.load_documents",
-    "vip_speaker.router.daemon.resolve",
-    "vip_speaker.router.instance.find_places",
-)
+def test_an_address_that_an_edit_drops_during_a_hand_over_goes_with_the_promotion_that_ends_it(story: Story) -> None:
+    """What is held silently stays as it is; it must not be kept for good by who serves again."""
+    story.write("web", "10.0.0.100", "10.0.0.101", virtualRouterID=1, priority=250)
+    story.host.run_for(SECOND)
+    story.hear(vrid=1, priority=251)
+    story.host.run_for(MS)
+    assert (story.role("web"), len(story.host.node.silent)) == (Role.BACKUP, 2)
+    story.write("web", "10.0.0.100", "10.0.0.102", virtualRouterID=1, priority=250)
+    story.host.daemon.reload()
+    story.host.run_for(MS)
+    story.hear(vrid=1, priority=0)
+    story.host.run_for(10 * MS)
+    assert (story.role("web"), story.host.node.silent) == (Role.MASTER, set())
+    assert story.on(story.eth0) == {"10.0.0.100/32", "10.0.0.102/32"}
 
 
-@pytest.mark.parametrize("where", [READING, RESOLVING, APPLYING])
-def test_a_bug_that_one_document_brings_out_stops_no_other_vip(
-    buggy: Story, where: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spoil(where, monkeypatch)
-    buggy.write("bad", "10.0.0.66", virtualRouterID=1)
-    buggy.write("good", "10.0.0.100", virtualRouterID=2)
-    buggy.host.run_for(SECOND)
-    assert buggy.state("bad")["state"] == "FAULT"
-    assert "InternalError" in str(buggy.state("bad")["problems"])
-    assert buggy.role("good") is Role.MASTER
-    buggy.write("good", "10.0.0.101", virtualRouterID=2)
-    buggy.write("later", "10.0.0.102", virtualRouterID=3)
-    buggy.host.run_for(SECOND)
-    assert buggy.on(buggy.eth0) == {"10.0.0.101/32", "10.0.0.102/32"}
-    buggy.write("bad", "10.0.0.67", virtualRouterID=1)
-    buggy.host.run_for(SECOND)
-    assert buggy.role("bad") is Role.MASTER
-    assert "InternalError" not in str(buggy.state("bad"))
+def test_the_link_of_a_virtual_mac_that_somebody_puts_down_is_put_up_again(story: Story) -> None:
+    """Its master is healthy, and serves nobody meanwhile."""
+    story.write("web", "10.0.0.100", "fe80::100", virtualRouterID=1, virtualMAC=True)
+    story.host.run_for(SECOND)
+    for version in (4, 6):
+        virtual = story.link(f"kv{version}-{story.eth0.ifindex}-1")
+        story.host.node.set_up(virtual, up=False)
+        story.host.run_for(100 * MS)
+        assert (story.role("web"), virtual.up) == (Role.MASTER, True)
+        assert len(story.on(virtual)) == 1
+    story.listen_for(500 * MS, vrid=1, priority=200)
+    assert story.role("web") is Role.BACKUP
+    assert not any(one.up for one in story.host.node.links.values() if one is not story.eth0), "nothing is on them"
 
 
-@pytest.mark.parametrize("where", [READING, RESOLVING])
-def test_an_edit_that_brings_out_a_bug_leaves_the_document_before_in_force(
-    buggy: Story, where: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    buggy.write("web", "10.0.0.100", virtualRouterID=1)
-    buggy.host.run_for(SECOND)
-    spoil(where, monkeypatch)
-    buggy.write("web", "10.0.0.66", virtualRouterID=1)
-    buggy.host.run_for(SECOND)
-    assert (buggy.role("web"), buggy.on(buggy.eth0)) == (Role.MASTER, {"10.0.0.100/32"})
-    assert "InternalError" in str(buggy.state("web")["problems"])
-    monkeypatch.undo()
-    buggy.host.run_for(61 * SECOND)
-    if where == RESOLVING:  # a file is read again once it changes
-        assert buggy.on(buggy.eth0) == {"10.0.0.66/32"}, "whatever else played a part in it is another now"
-        assert "InternalError" not in str(buggy.state("web"))
-
-
-def test_a_bug_half_way_through_an_edit_gives_the_addresses_up(buggy: Story, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is in force is not known then; another node is to serve."""
-    buggy.write("web", "10.0.0.100", virtualRouterID=1)
-    buggy.write("other", "10.0.0.101", virtualRouterID=2)
-    buggy.host.run_for(SECOND)
-    spoil(APPLYING, monkeypatch)
-    buggy.write("web", "10.0.0.66", virtualRouterID=1)
-    buggy.host.run_for(SECOND)
-    assert (buggy.role("web"), buggy.on(buggy.eth0)) == (Role.FAULT, {"10.0.0.101/32"})
-    monkeypatch.undo()
-    buggy.host.run_for(61 * SECOND)
-    assert buggy.on(buggy.eth0) == {"10.0.0.66/32", "10.0.0.101/32"}
+def test_a_backup_with_a_virtual_mac_has_no_last_will(story: Story) -> None:
+    """The guard would give it no more time than one whose addresses are answered for."""
+    story.write("web", "10.0.0.100", virtualRouterID=1, virtualMAC=True)
+    story.write("other", "10.0.0.101", virtualRouterID=2)
+    for _ in range(10):
+        story.hear(vrid=1, priority=200)
+        story.hear(vrid=2, priority=200, address="10.0.0.101")
+        story.host.run_for(100 * MS)
+    assert (story.role("web"), story.role("other")) == (Role.BACKUP, Role.BACKUP)
+    assert list(story.host.will.read()) == []
+    story.host.run_for(SECOND)
+    assert story.role("web") is Role.MASTER
+    assert list(story.host.will.read())
+    story.listen_for(SECOND, vrid=1, priority=200)
+    story.hear(vrid=2, priority=200, address="10.0.0.101")
+    story.host.run_for(200 * MS)
+    assert (story.role("web"), story.role("other")) == (Role.BACKUP, Role.BACKUP)
+    assert list(story.host.will.read()) == []

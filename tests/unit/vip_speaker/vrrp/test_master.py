@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv6Address
 
 import pytest
 from vip_speaker.vrrp.timing import REPLY_BURST, REPLY_PERIOD_NS
@@ -349,3 +350,12 @@ def test_a_tick_between_slots_forgets_only():
     router.state = replace(router.master, advert_at_ns=former.forget_at_ns + SECOND)
     assert router.tick() == ()
     assert router.master.former is None
+
+
+@pytest.mark.parametrize(("source", "kind"), [(LOWER_ADDRESS, MasterState), (HIGHER_ADDRESS, BackupState)])
+def test_of_two_with_one_priority_the_addresses_of_the_identity_count_that_both_speak_under(source, kind):
+    """An IPv6 address is higher than any of IPv4, and the other one, which was not told yet, compares IPv4 ones."""
+    router = master()
+    router.become(identity=OTHER_V3, primary_address=IPv6Address("fe80::1"))
+    router.hear(router.config.priority, source, former=True)
+    assert isinstance(router.state, kind)

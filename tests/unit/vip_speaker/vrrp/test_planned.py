@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 from vip_speaker.vrrp.machine import deadline, role
@@ -392,6 +393,9 @@ def test_what_does_not_concern_a_yielding_master(event):
     assert router.state == state
 
 
+NEW_VIP = IPv4Address("10.0.0.102")
+
+
 class TestChangeWhileYielding:
     def test_lower_still(self):
         router = yielding()
@@ -402,6 +406,12 @@ class TestChangeWhileYielding:
     def test_addresses(self):
         router = yielding()
         assert router.become(addresses=VIPS[:1]) == (AddAddresses(),)
+        assert isinstance(router.state, YieldingState)
+
+    def test_an_address_that_is_new_is_announced(self):
+        """It serves on, for as long as nobody better takes over."""
+        router = yielding()
+        assert router.become(addresses=(*VIPS, NEW_VIP)) == (AddAddresses(), Announce(takeover=False))
         assert isinstance(router.state, YieldingState)
 
     @pytest.mark.parametrize("change", [{"priority": 60}, {"peers": NO_BETTER}], ids=repr)
