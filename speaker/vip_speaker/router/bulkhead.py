@@ -30,7 +30,7 @@ class Bugs:
     def __init__(self) -> None:
         self.problems: dict[str, str] = {}
         self._met: dict[str, tuple[VirtualIP, int]] = {}
-        self._logged: dict[VirtualIP, int] = {}
+        self._logged: list[tuple[VirtualIP, int]] = []
 
     def met(self, vip: VirtualIP, now_ns: int) -> str:
         """The exception that is being handled is about `vip`. What a status has room for."""
@@ -41,9 +41,9 @@ class Bugs:
 
     def log(self, vip: VirtualIP, now_ns: int) -> None:
         """Say all of it, but not at each of a hundred links that come: once a minute for each document."""
-        self._logged = {one: at_ns for one, at_ns in self._logged.items() if now_ns - at_ns < self.RETRY_NS}
-        if vip not in self._logged:
-            self._logged[vip] = now_ns
+        self._logged = [(one, at_ns) for one, at_ns in self._logged if now_ns - at_ns < self.RETRY_NS]
+        if not any(one == vip for one, _ in self._logged):
+            self._logged.append((vip, now_ns))
             report_bug(vip.name)
 
     def retry_at_ns(self, vip: VirtualIP) -> int | None:

@@ -251,7 +251,8 @@ class Holding:
         """Those that nothing is on any more."""
         kernel, in_use = self._services.kernel, {one.ifindex for one in self.assigned}
         obsolete, self._obsolete = self._obsolete - in_use, self._obsolete & in_use
-        for ifindex in (obsolete & kernel.virtual_mac_links) - self._services.links_elsewhere(self._name):
+        ours = obsolete & kernel.virtual_mac_links
+        for ifindex in ours - self._services.links_elsewhere(self._name) if ours else ():
             try:
                 kernel.remove_virtual_mac(kernel.links[ifindex])
             except KernelError as error:

@@ -8,6 +8,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from vip_api.model import VirtualIP
+from vip_api.parse import parse_document
+from vip_speaker.router.bulkhead import Bugs
 from vip_speaker.vrrp.types import SECOND, Role
 
 from tests.unit.vip_speaker.router.story import Story
@@ -220,3 +223,20 @@ def test_a_bug_is_logged_once_a_minute_and_with_another_document(
         assert logged.call_count == 2
         story.host.run_for(120 * SECOND)
         assert 3 <= logged.call_count <= 6, "that of the document before, too"
+
+
+def test_a_bug_is_noted_whatever_is_in_the_document() -> None:
+    """A check's fields may be mappings, which have no hash."""
+    http = {"name": "up", "weight": -1, "http": {"url": "http://10.0.0.9/", "expect": {"status": [200]}}}
+    spec = {"addresses": ["10.0.0.100"], "virtualRouterID": 1, "track": [http]}
+    vip = parse_document(
+        {"apiVersion": "kube-vrrp.io/v1alpha1", "kind": "VirtualIP", "metadata": {"name": "web"}, "spec": spec},
+        lone=True,
+    )
+    assert isinstance(vip, VirtualIP)
+    bugs = Bugs()
+    with mock.patch("vip_speaker.router.bulkhead.log.exception") as said:
+        for now_ns in (0, SECOND, bugs.RETRY_NS):
+            bugs.met(vip, now_ns)
+    assert said.call_count == 2
+    assert "InternalError" in bugs.problems["web"]
