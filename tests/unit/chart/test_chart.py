@@ -598,3 +598,10 @@ def test_the_operator_reads_the_progress_deadline_where_the_chart_writes_it():
         template = store.world(cluster_uid="c", extra=Extra()).template
         assert template is not None
         assert template.progress_deadline.total_seconds() == seconds
+
+
+def test_the_operators_of_an_upgrade_keep_away_from_each_other_not_from_those_before():
+    """On two nodes each of the new ones would else go where there is room, perhaps both to one."""
+    pod = one(render(), "Deployment")["spec"]["template"]["spec"]
+    (preferred,) = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert preferred["podAffinityTerm"]["matchLabelKeys"] == ["pod-template-hash"]
