@@ -101,7 +101,13 @@ class VirtualMacs:
         attributes.append(("IFLA_LINKINFO", info))
         flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL
         created = codec.encode(codec.ifinfmsg, RTM_NEWLINK, flags, {}, attributes)
-        self._do(f"cannot create the virtual MAC link {name} on {parent.name}", created)
+        what = f"cannot create the virtual MAC link {name} on {parent.name}"
+        try:
+            self._do(what, created)
+        except KernelError as error:
+            if error.code != errno.EEXIST or not self._delete_leftover(name):
+                raise
+            self._do(what, created)
         data = self._requests.get(_get_link({}, [("IFLA_IFNAME", name)]))
         link = decode_link(data)
         if link is None:
@@ -118,6 +124,14 @@ class VirtualMacs:
         with contextlib.suppress(OSError):
             Path(f"/proc/sys/net/ipv6/conf/{name}/accept_ra").write_text("0", encoding="ascii")
         return link
+
+    def _delete_leftover(self, name: str) -> bool:
+        """Whether the link of that name was one of a creation that failed half-way, and could not be undone then."""
+        left = next((link for link in self._list() if link.name == name), None)
+        if left is None or not is_virtual(left) or left.ifindex in self.ifindexes:
+            return False
+        self._delete(left.ifindex, name)
+        return True
 
     def put_up(self, ifindexes: AbstractSet[int]) -> None:
         """Put those of `ifindexes` up that were made here, before their addresses are added: IPv6 has none on a link

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from vip_speaker.health.evaluate import Assessment
 from vip_speaker.kernel import KernelError
-from vip_speaker.kernel.links import RTM_DELLINK, RTM_NEWADDR
+from vip_speaker.kernel.links import RTM_DELLINK, RTM_NEWADDR, RTM_SETLINK
 from vip_speaker.vrrp.types import MS, SECOND, LeavingState, Role
 from vip_speaker.will import Frame
 from vip_speaker.wire.neighbour import decode_announcement
@@ -435,3 +435,15 @@ def test_a_backup_with_a_virtual_mac_has_no_last_will(story: Story) -> None:
     story.host.run_for(200 * MS)
     assert (story.role("web"), story.role("other")) == (Role.BACKUP, Role.BACKUP)
     assert list(story.host.will.read()) == []
+
+
+def test_a_virtual_mac_link_that_could_not_be_undone_is_in_nobodys_way(story: Story) -> None:
+    """The kernel took the link, refused its settings, and then to delete it."""
+    story.host.node.refusals = {RTM_SETLINK: 1000, RTM_DELLINK: 1000}
+    story.write("web", "10.0.0.100", virtualRouterID=1, virtualMAC=True)
+    story.host.run_for(SECOND)
+    assert story.role("web") is Role.FAULT
+    story.host.node.refusals = {}
+    story.host.run_for(5 * SECOND)
+    assert story.role("web") is Role.MASTER
+    assert story.on(story.link(f"kv4-{story.eth0.ifindex}-1")) == {"10.0.0.100/32"}
