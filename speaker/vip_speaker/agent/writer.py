@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from vip_speaker.agent.answers import CONFIRM_AFTER_S
-from vip_speaker.agent.api import ApiError
+from vip_speaker.agent.api import ApiError, NotTextError
 from vip_speaker.agent.desired import (
     deleted,
     desired,
@@ -255,7 +255,7 @@ class Writer:
         try:
             found = self._secrets.secret_value(*reference)
         except ApiError as error:
-            self._is_away = error.status is None
+            self._is_away = error.status is None and not isinstance(error, NotTextError)
             log.warning("the Secret %s cannot be read, the password stays as it is: %s", reference[0], error)
             if problem := refusal(*reference, error):
                 self._unusable[reference] = problem

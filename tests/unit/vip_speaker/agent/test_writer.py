@@ -685,3 +685,24 @@ def test_what_was_deleted_while_nobody_watched_is_released_a_while_after_the_fir
     again.now += CONFIRM_AFTER_S
     again.writer.synchronise(thoroughly=False)
     assert is_deleted(again.directory.read_all()["a"]), "not only with the next look at every file"
+
+
+def test_a_secret_that_is_no_text_keeps_no_other_from_its_password(tmp_path, monkeypatch):
+    """It was read: the API server is there."""
+    bodies = []
+    for name, secret in (("a", "binary"), ("b", "fine")):
+        body = copy.deepcopy(authenticated(name=secret, key="password"))
+        body["metadata"].update(name=name, uid=f"uid-{name}")
+        bodies.append(body)
+    bench = Bench(tmp_path, *bodies)
+
+    def read(name, _key):
+        if name == "binary":
+            raise NotTextError(name)
+        return "hunter2"
+
+    monkeypatch.setattr(bench.api, "secret_value", read)
+    for _ in range(3):
+        documents = bench.synchronise()
+        bench.now += 10
+    assert documents["b"]["assignment"].get("password") == "hunter2"
