@@ -43,8 +43,8 @@ def lacks_link(entry: Entry | None) -> bool:
 def participants(vip: Vip, spec: VirtualIPSpec, world: World) -> tuple[str, ...]:
     """The nodes that are to have an assignment, in no particular order of priority."""
     kept = [n for n, e in vip.entries.items() if e.priority is not None and admitted(n, spec, world)]
-    leaving = {n for n in kept if _is_leaving(n, spec, world)}
-    serving = [n for n in kept if world.reporting(n) and not lacks_link(vip.entries[n]) and n not in leaving]
+    able = [n for n in kept if world.reporting(n) and not lacks_link(vip.entries[n])]
+    serving = [n for n in able if not _is_leaving(n, spec, world)]
     if len(serving) > spec.max_nodes:
         surplus = set(sorted(serving, key=lambda n: _worth(vip.entries[n]))[: len(serving) - spec.max_nodes])
         return tuple(n for n in kept if n not in surplus)[:MAX_ENTRIES]
@@ -56,7 +56,7 @@ def participants(vip: Vip, spec: VirtualIPSpec, world: World) -> tuple[str, ...]
     leaving = {n for n in candidates if _is_leaving(n, spec, world)}
     chosen = heapq.nsmallest(room, candidates - leaving, key=lambda n: rank(vip.name, n))
     # where there are too few others: one that is to be left is better than none
-    room = min(spec.max_nodes - len(kept), MAX_ENTRIES - len(vip.entries)) - len(chosen)
+    room = min(spec.max_nodes - len(able), MAX_ENTRIES - len(vip.entries)) - len(chosen)
     chosen += heapq.nsmallest(max(0, room), leaving, key=lambda n: rank(vip.name, n))
     return tuple(kept + chosen)[:MAX_ENTRIES]
 

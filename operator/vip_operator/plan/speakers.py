@@ -16,6 +16,7 @@ from vip_api.model import CORDON_FACT, OnCordon
 
 from vip_operator.plan.changes import ApplyDaemonSet, DeletePod
 from vip_operator.plan.daemonset import TEMPLATE_HASH_ANNOTATION, DaemonSet, SpeakerPod, Template
+from vip_operator.plan.participation import lacks_link
 from vip_operator.plan.virtualip import FAULT, MASTER, NO_PASSWORD, STOPPED, Entry, Report, Vip
 from vip_operator.plan.world import World
 
@@ -100,11 +101,14 @@ def rollout(world: World) -> Rollout:
 
 
 def _needed_for(pod: SpeakerPod, renewed: list[SpeakerPod], world: World) -> str:
-    """What nobody would serve without this pod, because those that were renewed are in FAULT."""
+    """What nobody would serve without this pod, because those that were renewed are in FAULT: not for want of a link,
+    which no template brings.
+    """
     for vip in world.vips:
-        able = {n for n, e in vip.entries.items() if e.report and e.report.takes_part and world.reporting(n)}
-        entries = {p.node: vip.entries.get(p.node) for p in renewed}
-        faulty = sorted(n for n, e in entries.items() if e and e.report and e.report.state == FAULT)
+        reports = {n: e.report for n, e in vip.entries.items() if e.report is not None and world.reporting(n)}
+        able = {n for n, report in reports.items() if report.takes_part}
+        entries = {p.node: vip.entries.get(p.node) for p in renewed if p.node in reports}
+        faulty = sorted(n for n, e in entries.items() if reports[n].state == FAULT and not lacks_link(e))
         if able == {pod.node} and faulty:
             return f"it alone serves VirtualIP {vip.name}, which is in FAULT on {', '.join(faulty[:3])}"
     return ""

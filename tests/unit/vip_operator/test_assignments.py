@@ -527,6 +527,19 @@ def test_a_cordoned_node_takes_part_where_there_is_no_other():
     assert cluster.priorities().keys() == {"node1", "node2", "node3"}
 
 
+def test_a_cordoned_node_takes_part_where_the_others_are_down():
+    cluster = FakeCluster("node1")
+    cluster.add_vip(maxNodes=1, onCordon="Demote")
+    cluster.up()
+    cluster.add_node("node2")
+    cluster.nodes["node2"]["spec"] = {"unschedulable": True}
+    cluster.settle()
+    assert cluster.priorities().keys() == {"node1"}
+    cluster.set_ready("node1", False)
+    cluster.settle()
+    assert cluster.priorities().keys() == {"node1", "node2"}
+
+
 def test_no_more_entries_than_a_status_holds_while_nodes_are_exchanged():
     """Those that have to leave own theirs until their speakers have cleared them."""
     cluster = FakeCluster()

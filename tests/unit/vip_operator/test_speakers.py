@@ -153,6 +153,25 @@ def test_a_rollout_stops_before_the_last_node_that_serves():
     assert cluster.deleted_pods[-1] == master
 
 
+def test_a_rollout_goes_on_where_the_others_have_no_link_for_the_vip():
+    cluster = served()
+    master = cluster.status()["master"]
+    missing = {"state": "FAULT", "reason": "InterfaceMissing: spec.interfaces: no link of this host matches"}
+    others = [n for n in cluster.nodes if n != master]
+    for node in others:
+        cluster.report("web", node, **missing)
+    cluster.settle()
+    new_template(cluster)
+    for _ in range(20):
+        replaced = len(cluster.deleted_pods)
+        cluster.step()
+        for node in cluster.deleted_pods[replaced:]:
+            cluster.add_pod(node)
+            cluster.report("web", node, **(missing if node in others else {"state": "MASTER"}))
+        cluster.advance(10)
+    assert cluster.deleted_pods == [*sorted(others), master]
+
+
 def test_the_last_word_of_the_old_pod_is_not_the_new_ones():
     """It was killed before it could say that it ends."""
     cluster = served()
