@@ -107,8 +107,8 @@ def _needed_for(pod: SpeakerPod, renewed: list[SpeakerPod], world: World) -> str
     for vip in world.vips:
         reports = {n: e.report for n, e in vip.entries.items() if e.report is not None and world.reporting(n)}
         able = {n for n, report in reports.items() if report.takes_part}
-        entries = {p.node: vip.entries.get(p.node) for p in renewed if p.node in reports}
-        faulty = sorted(n for n, e in entries.items() if reports[n].state == FAULT and not lacks_link(e))
+        in_fault = {n for n, report in reports.items() if report.state == FAULT and not lacks_link(vip.entries[n])}
+        faulty = sorted(in_fault & {p.node for p in renewed})
         if able == {pod.node} and faulty:
             return f"it alone serves VirtualIP {vip.name}, which is in FAULT on {', '.join(faulty[:3])}"
     return ""

@@ -58,29 +58,19 @@ def test_without_a_template_nothing_is_done_to_the_speakers():
     assert cluster.plan().changes == ()
 
 
-def test_a_rollout_takes_one_node_at_a_time_and_the_master_last():
-    cluster = served()
-    master = cluster.status()["master"]
-    new_template(cluster)
-    assert [type(c) for c in cluster.step().changes] == [ApplyDaemonSet]
-    for _ in range(3):
-        cluster.step()
-        node = cluster.deleted_pods[-1]
-        assert not [c for c in cluster.step().changes if isinstance(c, DeletePod)]
-        renew(cluster, node)
-        assert not [c for c in cluster.step().changes if isinstance(c, DeletePod)]
-        if node == master:
-            break
-        cluster.report("web", node, "BACKUP")
-    assert len(cluster.deleted_pods) == 3
-    assert cluster.deleted_pods[-1] == master
-
-
-def test_kubectl_rollout_restart_takes_one_node_at_a_time_and_the_master_last():
-    cluster = served()
-    master = cluster.status()["master"]
+def ask_for_a_restart(cluster: FakeCluster) -> None:
+    """As `kubectl rollout restart` does."""
     assert cluster.daemon_set is not None
     cluster.daemon_set = replace(cluster.daemon_set, restarted_at=cluster.now)
+
+
+@pytest.mark.parametrize(("ask", "applies"), [(new_template, True), (ask_for_a_restart, False)])
+def test_a_rollout_takes_one_node_at_a_time_and_the_master_last(ask, applies):
+    cluster = served()
+    master = cluster.status()["master"]
+    ask(cluster)
+    if applies:
+        assert [type(c) for c in cluster.step().changes] == [ApplyDaemonSet]
     for _ in range(3):
         cluster.step()
         node = cluster.deleted_pods[-1]
