@@ -402,6 +402,10 @@ def descendants(pid: int) -> list[int]:
 
 
 def _children(pid: int) -> Iterator[int]:
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return  # it has ended
+    for thread in threads:
         with contextlib.suppress(OSError):
-            yield from map(int, re.findall(r"\d+", task.read_text()))
+            yield from map(int, re.findall(r"\d+", (thread / "children").read_text()))
