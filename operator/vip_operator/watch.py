@@ -56,6 +56,22 @@ class EndlessBackoff:
             delay = min(delay * 2, 10.0)
 
 
+class NoEssence(kopf.DiffBaseStorage):
+    """For handlers of changes kopf copies each object of each event and takes away what is of no interest to them, also
+    where there are none: half of what an event costs.
+    """
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Of any object."""
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        """None was stored."""
+
+    def store(self, **_: Any) -> None:
+        """Nowhere: the objects are not written."""
+
+
 class Paced:
     """How long to wait before the next try of something that is tried again whenever it fails."""
 
@@ -253,6 +269,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     """What a long-lived, read-only watcher needs."""
     settings.posting.enabled = False
     settings.scanning.disabled = True
+    settings.persistence.diffbase_storage = NoEssence()
     settings.networking.error_backoffs = EndlessBackoff()
     settings.networking.connect_timeout = 5
     settings.networking.request_timeout = 30

@@ -101,15 +101,22 @@ def test_an_api_server_that_is_not_there_is_not_asked_without_a_pause():
     assert not thread.is_alive()
 
 
-def test_planning_takes_a_tenth_of_the_time_but_is_not_put_off_for_long(monkeypatch):
-    """The replica that may not write plans for every event too."""
+@pytest.mark.parametrize(
+    ("wrote_last", "pauses"),
+    [
+        (True, [(0.02, 0.2), (0.18, 0.2), (0.2, 0.2)]),
+        (False, [(0.02, 1.0), (0.98, 1.0), (1.0, 1.0)]),
+    ],
+)
+def test_planning_takes_a_tenth_of_the_time_but_is_not_put_off_for_long(monkeypatch, wrote_last, pauses):
+    """The replica that does not write plans too, less often."""
     store = Store(config_map="cm")
-    loop = Loop(
-        Api(), store, Lease(Api(), name="lease", holder="a", config_map="cm"), config_map="cm", ask_anew=lambda _: None
-    )
+    lease = Lease(Api(), name="lease", holder="a", config_map="cm")
+    lease.is_incumbent = wrote_last
+    loop = Loop(Api(), store, lease, config_map="cm", ask_anew=lambda _: None)
     durations = iter((0.0, 0.02, 0.5))
     monkeypatch.setattr("vip_operator.loop.plan", lambda _: time.sleep(next(durations)) or Plan(changes=()))
-    for least, most in ((0.02, 0.2), (0.18, 0.2), (0.2, 0.2)):
+    for least, most in pauses:
         loop._plan("uid")
         assert least <= loop._pause_s <= most
 
