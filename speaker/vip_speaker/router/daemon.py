@@ -370,6 +370,8 @@ class Daemon:
         instance = self.instances.get(name)
         if instance is None or not instance.takes_part or instance.resolved is None:
             return 3
+        if wanted == instance.resolved:
+            return 1  # as nearly all of hundreds are, each time that one of them changes
         return 1 if _claim(name, wanted, rank=1).is_within(_claim(name, instance.resolved, rank=1)) else 2
 
     def _close_unused_links(self) -> None:
