@@ -1,4 +1,8 @@
-"""The cgroups of a cluster: one directory under its name in every hierarchy, one inside for each node.
+"""The cgroups of a cluster: one directory under its name in every hierarchy, one inside for each machine.
+
+A machine's own programs run in `system` inside that, beside a node's pods, as systemd has it. So the kernel gives each
+machine the same share of the processor, as if it had its own: an API server outside of all groups has as many shares as
+it has busy threads, and leaves hardly any for all pods of all nodes together.
 
 Works on version 1 (also the hybrid layout) and, where the root of the hierarchy may be given controllers, version 2.
 """
@@ -21,6 +25,12 @@ def _hierarchies() -> list[Path]:
 
 def create(group: str) -> None:
     """Make `group` (slashes separate levels) in every hierarchy, ready to hold pods."""
+    _create(group)
+    if _is_v2():
+        _enable_controllers(ROOT / group)
+
+
+def _create(group: str) -> None:
     for hierarchy in _hierarchies():
         parent = hierarchy
         for level in group.split("/"):
@@ -33,8 +43,22 @@ def create(group: str) -> None:
                 if not _is_v2() and (child / setting).exists() and not (child / setting).read_text().strip():
                     (child / setting).write_text((parent / setting).read_text())
             parent = child
-        if _is_v2():
-            _enable_controllers(parent)
+
+
+def share(group: str, machines: int) -> None:
+    """Have `group` get as much of the processor as that many groups beside it."""
+    for hierarchy in _hierarchies():
+        for setting, each in (("cpu.shares", 1024), ("cpu.weight", 100)):
+            if (hierarchy / group / setting).exists():
+                (hierarchy / group / setting).write_text(str(each * machines))
+
+
+def enter(group: str) -> list[str]:
+    """The start of a command line that runs what follows among the own programs of the machine whose group this is."""
+    own = f"{group}/system"
+    _create(own)
+    files = [str(hierarchy / own / "cgroup.procs") for hierarchy in _hierarchies()]
+    return ["sh", "-c", f'for each in {" ".join(files)}; do echo $$ >"$each"; done; exec "$@"', "sh"]
 
 
 def _enable_controllers(group: Path) -> None:

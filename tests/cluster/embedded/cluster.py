@@ -100,6 +100,8 @@ class Cluster:
         return self
 
     def _start(self) -> None:
+        cgroups.create(self.name)
+        cgroups.share(self.name, machines=1 + len(self.nodes))
         self.lan.up()
         self.lan.plug_in("client", CLIENT)
         self.lan.plug_in("control-plane", CONTROL_PLANE)
@@ -328,7 +330,13 @@ class Cluster:
     # -- parts
 
     def _machine(self, host: str) -> Machine:
-        return Machine(hostname=host, netns=self.lan.netns_of(host), folder=self.folder / host, binaries=CACHE / "bin")
+        return Machine(
+            hostname=host,
+            netns=self.lan.netns_of(host),
+            cgroup=f"{self.name}/{host}",
+            folder=self.folder / host,
+            binaries=CACHE / "bin",
+        )
 
     def _new_node(self, index: int) -> Node:
         name = f"node{index + 1}"

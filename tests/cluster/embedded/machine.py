@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+from tests.cluster.embedded import cgroups
 from tests.cluster.embedded.command import run, succeeds
 from tests.netns import wait_for
 
@@ -20,9 +21,10 @@ INSIDE = "/run/machine"  # where a machine sees its own folder
 class Machine:
     """One host: power it on, start programs in it, cut its power."""
 
-    def __init__(self, *, hostname: str, netns: str, folder: Path, binaries: Path) -> None:
+    def __init__(self, *, hostname: str, netns: str, cgroup: str, folder: Path, binaries: Path) -> None:
         self.hostname = hostname
         self.netns = netns
+        self.cgroup = cgroup
         self.folder = folder
         self._binaries = binaries
 
@@ -91,7 +93,8 @@ class Machine:
         }
         # a proxy of the person who runs this cannot reach the machine's neighbours
         inherited = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-        run(*self._enter(network=network), "sh", "-c", script, "sh", *argv, env={**inherited, **env})
+        start = [*cgroups.enter(self.cgroup), *self._enter(network=network), "sh", "-c", script, "sh"]
+        run(*start, *argv, env={**inherited, **env})
 
     def running(self, name: str) -> bool:
         """Whether the program started under this name still runs."""

@@ -25,7 +25,7 @@ class Node:
         self.address6 = lan.address6(number)
         self.netns = lan.netns_of(name)
         self.machine = machine
-        self.cgroup = f"{lan.name}/{name}"
+        self.cgroup = machine.cgroup
         self._number = number
         self._lan = lan
 
