@@ -24,6 +24,12 @@ ELECTION_S = 4.0
 """A router that begins as BACKUP has found a master before that, or is it (three intervals of 1 s): what it begins as
 is not worth a write of its own.
 """
+OTHERS_FIRST_S = 5.0
+"""What a VirtualIP became first is told so much later at most, while others wait for their virtual router IDs: with
+hundreds of new ones the API server and all who watch it would be busy with that instead.
+"""
+LOOK_AGAIN_S = 0.2
+"""For whether they still wait."""
 GATHER_S = 0.5
 """Whom a link's VIPs hear is not said again sooner for those that came since: they may be hundreds, one by one."""
 REWORDING_S = 60.0
@@ -37,8 +43,8 @@ LONG_AGO, NEVER = float("-inf"), float("inf")
 @dataclass(slots=True)
 class _Memory:
     """Of one VIP: the object, the document and the trouble that were compared last, and until when that need not be
-    done again; when it was written last, the step of its beginning and since when it takes that, since when the router
-    is silent.
+    done again; when it was written last, the step of its beginning and since when it takes that, since when it has a
+    first word to say, since when the router is silent.
     """
 
     body: Document | None = None
@@ -48,6 +54,7 @@ class _Memory:
     waits: bool = False
     written_at: float = LONG_AGO
     beginning: tuple[str, float] = "", LONG_AGO
+    first_word_since: float | None = None
     silent_since: float | None = None
 
 
@@ -59,6 +66,7 @@ class Due:
         self._memories: dict[str, _Memory] = {}
         self._given = frozenset[int]()
         self._heard_at: dict[object, float] = {}
+        self._some_wait = False
         self.ending = False
         """The pod is: nothing is put off any more."""
 
@@ -77,6 +85,7 @@ class Due:
         due: dict[str, dict[str, Any]] = {}
         waiting: dict[str, tuple[Document, VirtualIPState]] = {}
         self._forget(bodies)
+        self._some_wait = any(memory.waits for memory in self._memories.values())
         now = self._clock()
         for name, body in bodies.items():
             state, said = states.get(name), trouble(name)
@@ -140,6 +149,8 @@ class Due:
             wanted = self._silence(memory, why_not(body["metadata"]["name"]))
         elif (until := self._begins_until(memory, body, state, own)) > self._clock():
             return None, until
+        elif self._lets_others_go_first(memory, body, state, own):
+            return None, self._clock() + LOOK_AGAIN_S
         else:
             memory.silent_since = None
             wanted = entry(state, memory.trouble)
@@ -177,6 +188,21 @@ class Due:
         if memory.beginning[0] != step:
             memory.beginning = step, self._clock()
         return memory.beginning[1] + (LISTENING_S if is_listening else ELECTION_S)
+
+    def _lets_others_go_first(
+        self, memory: _Memory, body: Document, state: VirtualIPState, own: Mapping[str, Any]
+    ) -> bool:
+        """Whether what it became in its first election waits for those that have none yet. What runs without a
+        virtual router ID in the API is to be adopted, and waits for nobody.
+        """
+        took_its_id = state.virtualRouterID == (body.get("status") or {}).get("virtualRouterID")
+        is_first_word = state.state in ("MASTER", "BACKUP") and took_its_id and (not own or "link" in own)
+        if self.ending or memory.trouble or is_unicast(body) or not (self._some_wait and is_first_word):
+            memory.first_word_since = None
+            return False
+        if memory.first_word_since is None:
+            memory.first_word_since = self._clock()
+        return self._clock() < memory.first_word_since + OTHERS_FIRST_S
 
     def _silence(self, memory: _Memory, why_not: str | None) -> dict[str, Any] | None:
         """What to report of a VIP without a state document: nothing yet, or that the router is silent."""
