@@ -40,12 +40,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{- define "kube-vrrp.image" -}}
+{{- with .image }}
+{{- .repository }}{{ with .digest }}@{{ . }}{{ else }}:{{ .tag | default $.root.Chart.AppVersion }}{{ end }}
+{{- end }}
+{{- end }}
+
 {{- define "kube-vrrp.operator.image" -}}
-{{ .Values.operator.image.repository }}:{{ .Values.operator.image.tag | default .Chart.AppVersion }}
+{{ include "kube-vrrp.image" (dict "image" .Values.operator.image "root" .) }}
 {{- end }}
 
 {{- define "kube-vrrp.speaker.image" -}}
-{{ .Values.speaker.image.repository }}:{{ .Values.speaker.image.tag | default .Chart.AppVersion }}
+{{ include "kube-vrrp.image" (dict "image" .Values.speaker.image "root" .) }}
 {{- end }}
 
 {{- /* What a container of ours that needs no privilege at all is run with. */}}

@@ -125,6 +125,7 @@ def test_it_lints_and_renders(name):
     "values",
     [
         {"speakers": {}}, {"operator": {"replica": 2}}, {"speaker": {"image": {"name": "x"}}},
+        {"operator": {"image": {"digest": "latest"}}},
         {"vips": [{"name": "a"}]}, {"vips": [{"name": "a.b", "spec": {"addresses": ["::1"]}}]},
         {"vips": [{"name": "a" * 64, "spec": {"addresses": ["::1"]}}]},
         {"speaker": {"progressDeadlineSeconds": "2m"}}, {"speaker": {"progressDeadlineSeconds": 9}},
@@ -507,6 +508,14 @@ def test_images_have_the_charts_version_unless_told():
     assert image == f"kube-vrrp-operator:{APP_VERSION}"
     full = daemon_set(render(**VALUES["full"]))["spec"]["template"]["spec"]["containers"]
     assert [c["image"] for c in full] == ["reg/sp:2", "reg/sp:2", "i"]
+
+
+def test_an_image_may_be_given_by_its_digest():
+    digest = "sha256:" + 64 * "a"
+    objects = render(speaker={"image": {"repository": "reg/sp", "tag": "2", "digest": digest}})
+    containers = daemon_set(objects)["spec"]["template"]["spec"]["containers"]
+    assert {c["image"] for c in containers} == {f"reg/sp@{digest}"}
+    assert one(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["image"].endswith(f":{APP_VERSION}")
 
 
 def test_pods_are_not_monitored_twice():
