@@ -98,6 +98,18 @@ class PacketSocket:
         self.dropped += STATISTICS.unpack(raw)[1]  # reading resets it
         return self.dropped
 
+    def _bind_again(self) -> bool:
+        """After an error: whether the link had gone and is there again, under the same index, for example from another
+        network namespace. The kernel has unbound the socket then, and whoever looks at links may have missed it.
+        """
+        if self._socket.getsockname()[0]:
+            return False
+        try:
+            _bind(self._socket, self.ifindex)
+        except OSError:
+            return False
+        return True
+
     def _receive_frames(self, budget: int) -> Iterator[tuple[bytes, Ancillary, Sender]]:
         for _ in range(budget):
             try:
@@ -105,6 +117,7 @@ class PacketSocket:
             except BlockingIOError:
                 return
             except OSError as error:
+                self._bind_again()
                 raise LinkError("receive", error) from error
             if len(data) > ETHERNET_HEADER:
                 yield data, ancillary, sender
@@ -129,7 +142,17 @@ class LinkSocket(PacketSocket):
         try:
             self._socket.send(frame)
         except OSError as error:
+            self._bind_again()
             raise LinkError("send", error) from error
+
+    def _bind_again(self) -> bool:
+        came_back = super()._bind_again()
+        if came_back:
+            for family in tuple(self._members):  # a link that comes back is in no group
+                self.leave(family)
+                with contextlib.suppress(LinkError):
+                    self.join(family)
+        return came_back
 
     def join(self, family: int) -> None:
         """Join VRRP's group of `family` (4, 6), so that interface and snooping switches let it through;

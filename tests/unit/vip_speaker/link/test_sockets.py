@@ -276,6 +276,36 @@ def test_a_link_that_goes_down_and_comes_back(network):
         link.send(frame)
 
 
+@pytest.mark.parametrize("noticed_by", ["receive", "send"])
+def test_a_link_that_was_in_another_namespace_is_used_again(network, there, noticed_by):
+    """It has the same index, so that whoever looks at links afterwards does not see that it was away."""
+    host, elsewhere = network.host(f"away-{noticed_by}", "10.9.0.15/24"), network.host(f"elsewhere-{noticed_by}")
+    elsewhere.ip("link", "del", "eth0")  # so that its index is free there
+    before = ifindex(host)
+    with opened(LinkSocket, host) as link, opened(AnnouncementSocket, host) as announcements, raw(there) as sender:
+        announcements.watch([VIP4])
+        host.ip("link", "set", "eth0", "name", "away0", "netns", str(elsewhere.path))
+        elsewhere.ip("link", "set", "away0", "name", "eth0", "netns", str(host.path))
+        assert ifindex(host) == before
+        with host.entered():
+            with pytest.raises(LinkError):
+                link.receive() if noticed_by == "receive" else link.send(SENTINEL)
+            with pytest.raises(LinkError):
+                announcements.receive()
+        host.ip("address", "add", "10.9.0.15/24", "dev", "eth0")
+        host.ip("link", "set", "eth0", "up")
+        wait_for(lambda: "state UP" in host.ip("link", "show", "eth0"), what="the link is up")
+        with host.entered():
+            for one in (link, announcements):  # that it was down
+                with contextlib.suppress(LinkError):
+                    one.receive()
+            assert passed(link, sender, packets.ethernet(packets.ipv4(b"again"))) != []
+            link.send(SENTINEL)
+            sender.send(gratuitous_arp(VIP4, MAC))
+            wait_for(announcements.receive, what="an announcement")
+        assert "224.0.0.18" in host.ip("maddress", "show", "dev", "eth0")
+
+
 def test_a_link_that_is_gone(network):
     host = network.host("gone", "10.9.0.14/24")
     index = ifindex(host)
