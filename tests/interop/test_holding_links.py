@@ -56,6 +56,30 @@ def test_the_parent_of_a_virtual_mac_made_again(lone: Alone) -> None:
     lone.no_bug()
 
 
+def test_a_link_that_was_elsewhere_while_nobody_looked(lone: Alone) -> None:
+    """Moved to another network namespace and back, as by hand or by a CNI plugin. It has the index from before."""
+    lone.start({"a": document("a", A, vrid=1, priority=200, advertisementInterval="1s")}, a=A)
+    child, before = lone.router.child(), lone.host.ip("-o", "link", "show", "eth0").split(":")[0]
+    elsewhere = lone.network.host("elsewhere")
+    elsewhere.ip("link", "delete", "eth0")
+    os.kill(child, signal.SIGSTOP)
+    lone.host.ip("link", "set", "eth0", "name", "away0", "netns", str(elsewhere.path))
+    elsewhere.ip("link", "set", "away0", "name", "eth0", "netns", str(lone.host.path))
+    os.kill(child, signal.SIGCONT)
+    assert lone.host.ip("-o", "link", "show", "eth0").split(":")[0] == before
+    lone.eventually(lambda: lone.state("a").get("state") == "FAULT", "its link is down")
+    lone.host.ip("address", "add", f"{OWN}/24", "dev", "eth0")
+    lone.host.ip("link", "set", "eth0", "up")
+    came_back = time.time()
+    lone.wait_held(A, "a")
+    lone.capture.wait_advert(since=came_back, vrid=1)
+    assert lone.router.child() == child, "the same router"
+    other = type(lone.router)(lone.neighbour, VirtualRouter(addresses=("10.9.0.10/32",), vrid=1, priority=250))
+    with other:
+        lone.eventually(lambda: lone.state("a").get("state") == "BACKUP", "it hears a better one")
+    lone.no_bug()
+
+
 def test_a_new_mac_of_the_link_is_announced_at_once_and_at_every_refresh(lone: Alone) -> None:
     often = {"repeat": 1, "delay": "0s", "refresh": "1s"}
     lone.start({"a": document("a", A, vrid=1, announcements=often)}, a=A)
