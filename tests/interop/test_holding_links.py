@@ -80,6 +80,33 @@ def test_a_link_that_was_elsewhere_while_nobody_looked(lone: Alone) -> None:
     lone.no_bug()
 
 
+def test_a_link_whose_end_was_not_seen_coming_ends_no_other_virtualip(lone: Alone) -> None:
+    """What moves to its second link says farewell under its former identity, on a link that is closed."""
+    lone.host.ip("link", "add", "eth1", "type", "bridge")
+    lone.host.ip("link", "add", "port", "master", "eth1", "type", "veth", "peer", "name", "port-peer")
+    for name in ("port", "port-peer", "eth1"):
+        lone.host.ip("link", "set", name, "up")
+    lone.host.ip("address", "add", "10.9.1.5/24", "dev", "eth1")
+    second = "10.9.1.11"
+    lone.start(
+        {
+            "a": document("a", A, vrid=1, interfaces=["eth0", "eth1"]),
+            "b": document("b", second, vrid=2, interfaces=["eth1"]),
+        },
+        a=A,
+        b=second,
+    )
+    child = lone.router.child()
+    with lone.never_absent(second):
+        os.kill(child, signal.SIGSTOP)
+        lone.host.ip("link", "delete", "eth0")
+        os.kill(child, signal.SIGCONT)
+        lone.eventually(lambda: lone.on_links().get(f"{A}/32") == "eth1", "it moved")
+        time.sleep(1)
+        assert lone.router.child() == child, "the same router"
+    lone.no_bug()
+
+
 def test_a_new_mac_of_the_link_is_announced_at_once_and_at_every_refresh(lone: Alone) -> None:
     often = {"repeat": 1, "delay": "0s", "refresh": "1s"}
     lone.start({"a": document("a", A, vrid=1, announcements=often)}, a=A)

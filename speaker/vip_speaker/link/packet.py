@@ -102,12 +102,12 @@ class PacketSocket:
         """After an error: whether the link had gone and is there again, under the same index, for example from another
         network namespace. The kernel has unbound the socket then, and whoever looks at links may have missed it.
         """
-        if self._socket.getsockname()[0]:
-            return False
         try:
+            if self._socket.getsockname()[0] == socket.if_indextoname(self.ifindex):
+                return False
             _bind(self._socket, self.ifindex)
         except OSError:
-            return False
+            return False  # it is gone still, or the socket is closed
         return True
 
     def _receive_frames(self, budget: int) -> Iterator[tuple[bytes, Ancillary, Sender]]:

@@ -306,6 +306,15 @@ def test_a_link_that_was_in_another_namespace_is_used_again(network, there, noti
         assert "224.0.0.18" in host.ip("maddress", "show", "dev", "eth0")
 
 
+def test_a_closed_socket_is_a_link_that_does_not_carry(here):
+    with opened(LinkSocket, here) as link, opened(AnnouncementSocket, here) as announcements:
+        link.close()
+        announcements.close()
+        for attempt in (lambda: link.send(SENTINEL), link.receive, announcements.receive):
+            with here.entered(), pytest.raises(LinkError):
+                attempt()
+
+
 def test_a_link_that_is_gone(network):
     host = network.host("gone", "10.9.0.14/24")
     index = ifindex(host)
