@@ -25,9 +25,11 @@ ELECTION_S = 4.0
 is not worth a write of its own.
 """
 OTHERS_FIRST_S = 5.0
-"""What a VirtualIP became first is told so much later at most, while others wait for their virtual router IDs: with
+"""That a node began as BACKUP is told so much later at most, while others wait for their virtual router IDs: with
 hundreds of new ones the API server and all who watch it would be busy with that instead.
 """
+WAITING_S = 20.0
+"""Who waits for longer will not get one soon."""
 LOOK_AGAIN_S = 0.2
 """For whether they still wait."""
 GATHER_S = 0.5
@@ -43,8 +45,9 @@ LONG_AGO, NEVER = float("-inf"), float("inf")
 @dataclass(slots=True)
 class _Memory:
     """Of one VIP: the object, the document and the trouble that were compared last, and until when that need not be
-    done again; when it was written last, the step of its beginning and since when it takes that, since when it has a
-    first word to say, since when the router is silent.
+    done again; when it was written last, the step of its beginning and since when it takes that; since when it waits
+    for its virtual router ID, whether the API server ever had it take part, since when it has a first word to say;
+    since when the router is silent.
     """
 
     body: Document | None = None
@@ -54,6 +57,8 @@ class _Memory:
     waits: bool = False
     written_at: float = LONG_AGO
     beginning: tuple[str, float] = "", LONG_AGO
+    waits_since: float = LONG_AGO
+    took_part: bool = False
     first_word_since: float | None = None
     silent_since: float | None = None
 
@@ -85,8 +90,8 @@ class Due:
         due: dict[str, dict[str, Any]] = {}
         waiting: dict[str, tuple[Document, VirtualIPState]] = {}
         self._forget(bodies)
-        self._some_wait = any(memory.waits for memory in self._memories.values())
         now = self._clock()
+        self._some_wait = any(m.waits and now - m.waits_since < WAITING_S for m in self._memories.values())
         for name, body in bodies.items():
             state, said = states.get(name), trouble(name)
             memory = self._memories.get(name)
@@ -94,7 +99,8 @@ class Due:
                 memory = self._memories[name] = _Memory()
             if memory.body is not body or memory.state is not state or memory.trouble != said:
                 memory.body, memory.state, memory.trouble, memory.settled_until = body, state, said, LONG_AGO
-                memory.waits = state is not None and self._waits(body, state)
+                waited, memory.waits = memory.waits, state is not None and self._waits(body, state)
+                memory.waits_since = memory.waits_since if waited else now
             if memory.waits and state is not None:
                 waiting[name] = body, state
             elif now >= memory.settled_until:
@@ -192,11 +198,20 @@ class Due:
     def _lets_others_go_first(
         self, memory: _Memory, body: Document, state: VirtualIPState, own: Mapping[str, Any]
     ) -> bool:
-        """Whether what it became in its first election waits for those that have none yet. What runs without a
-        virtual router ID in the API is to be adopted, and waits for nobody.
+        """Whether that a new one found its master in its first election waits for those that have had none yet. That a
+        node is MASTER does not: the operator orders the nodes anew until one is. Nor what runs without a virtual
+        router ID in the API: it is to be adopted.
         """
-        took_its_id = state.virtualRouterID == (body.get("status") or {}).get("virtualRouterID")
-        is_first_word = state.state in ("MASTER", "BACKUP") and took_its_id and (not own or "link" in own)
+        memory.took_part |= own.get("state") in ("MASTER", "BACKUP")
+        is_first_word = (
+            state.state == "BACKUP"
+            and bool(state.master)
+            and not state.problems
+            and not memory.took_part
+            and (not own or "link" in own)
+            and state.virtualRouterID == (body.get("status") or {}).get("virtualRouterID")
+            and "virtualRouterID" not in (body.get("spec") or {})
+        )
         if self.ending or memory.trouble or is_unicast(body) or not (self._some_wait and is_first_word):
             memory.first_word_since = None
             return False

@@ -510,39 +510,49 @@ def test_what_a_link_hears_is_written_before_who_is_master(tmp_path):
     assert "link" in next(s for s in written if s["nodes"][0]["state"] == "INIT")["nodes"][0]
 
 
-def test_what_one_became_first_waits_for_those_that_have_no_virtual_router_id_but_not_for_long(tmp_path):
+def test_that_one_began_as_backup_waits_for_those_that_have_no_virtual_router_id_but_not_for_long(tmp_path):
     """With hundreds of new ones the API server would be busy with those that are served, not with those to come."""
     bench = Bench(tmp_path, assigned("a"), assigned("b"), assigned("c", vrid=None), assigned("d", vrid=None))
     states = state("MASTER", name="a"), state("BACKUP", name="b"), waiting("c"), waiting("d")
     bench.report(waiting("c"), waiting("d"))
-    assert bench.report(*states) == []
+    assert [one["nodes"][0]["state"] for one in bench.report(*states)] == ["MASTER"]
     bench.now += due.OTHERS_FIRST_S - 0.1
     assert bench.report(*states) == []
     bench.now += 0.2
-    assert [one["nodes"][0]["state"] for one in bench.report(*states)] == ["MASTER", "BACKUP"]
+    assert [one["nodes"][0]["state"] for one in bench.report(*states)] == ["BACKUP"]
+
+
+def test_nobody_waits_for_those_that_get_no_virtual_router_id(tmp_path):
+    bench = Bench(tmp_path, assigned("a"), assigned("c", vrid=None), assigned("d", vrid=None))
+    bench.report(waiting("c"), waiting("d"))
+    bench.now += due.WAITING_S
+    assert len(bench.report(state("BACKUP", name="a"), waiting("c"), waiting("d"))) == 1
 
 
 def test_once_nobody_waits_for_a_virtual_router_id_all_say_what_they_became(tmp_path):
     bench = Bench(tmp_path, assigned("a"), assigned("b", vrid=None), assigned("c", vrid=None))
     bench.report(waiting("b"), waiting("c"))
-    assert bench.report(state("MASTER", name="a"), waiting("b"), waiting("c")) == []
+    assert bench.report(state("BACKUP", name="a"), waiting("b"), waiting("c")) == []
     for body in bench.api.objects[1:]:
         body["status"]["virtualRouterID"] = 7
         body["metadata"]["resourceVersion"] = "99"
     bench.refresh()
-    states = state("MASTER", name="a"), waiting("b"), waiting("c")
+    states = state("BACKUP", name="a"), waiting("b"), waiting("c")
     assert bench.report(*states) == [], "they were waiting when it was asked last"
     bench.now += due.LOOK_AGAIN_S
-    assert [one["master"] for one in bench.report(*states)] == ["node1"]
+    assert [one["nodes"][0]["state"] for one in bench.report(*states)] == ["BACKUP"]
 
 
 def test_what_changes_later_or_runs_already_waits_for_nobody(tmp_path):
-    known, unknown = assigned("a", state="BACKUP"), assigned("b", vrid=None)
-    bench = Bench(tmp_path, known, unknown, assigned("c", vrid=None), assigned("d", vrid=None))
-    bench.report(state("BACKUP", name="a"), waiting("c"), waiting("d"))
-    states = state("MASTER", name="a"), state("MASTER", name="b", virtualRouterID=9), waiting("c"), waiting("d")
-    bench.report(*states)
-    assert sorted(name for name, _ in bench.api.applied) == ["a", "b"]
+    known, unknown, explicit = assigned("a", state="MASTER"), assigned("b", vrid=None), assigned("e")
+    explicit["spec"]["virtualRouterID"] = 51
+    bench = Bench(tmp_path, known, unknown, explicit, assigned("f"), assigned("c", vrid=None), assigned("d", vrid=None))
+    wait = waiting("c"), waiting("d")
+    bench.report(state("MASTER", name="a"), *wait)
+    runs = state("BACKUP", name="b", virtualRouterID=9)
+    strange = state("BACKUP", name="f", problems=("x claims y",))
+    bench.report(state("BACKUP", name="a"), runs, state("BACKUP", name="e"), strange, *wait)
+    assert sorted(name for name, _ in bench.api.applied) == ["a", "b", "e", "f"]
 
 
 def test_those_that_come_later_or_are_on_another_link_are_not_spoken_for(tmp_path):
