@@ -64,7 +64,7 @@ class Loop:
         self._refusal_checked_at = float("-inf")
         self._conditions = ConditionGauge()
         self._bugs: dict[str, str] = {}
-        self._pause_s = COALESCE_S
+        self._pause_until = float("-inf")
         self._deferred = False
         self._behind = False  # somebody else wrote, and the list after that was not read yet
         self._is_complete = False  # every list was read since the last one failed
@@ -137,7 +137,8 @@ class Loop:
             while not self._dirty and not self._stopped and (left := self._until(deadline)) > 0:
                 self._changed.wait(left)
             if self._dirty and seconds > 0 and not self._stopped:  # else there is more to do than a turn had time for
-                self._changed.wait_for(lambda: self._stopped, self._pause_s)
+                pause_s = max(COALESCE_S, self._pause_until - time.monotonic())
+                self._changed.wait_for(lambda: self._stopped, pause_s)
             self._dirty = False
             return not self._stopped
 
@@ -187,7 +188,8 @@ class Loop:
         began = time.monotonic()
         with PLANS.time():
             planned = plan(world)
-        self._pause_s = self._pause(time.monotonic() - began)
+        ended = time.monotonic()
+        self._pause_until = ended + self._pause(ended - began)
         LAST_PLAN.set_to_current_time()
         self._show(world)
         self._tell_of_bugs(planned.bugs)
@@ -215,6 +217,7 @@ class Loop:
             return self._executor.carry_out(())
         if not self._lease.is_incumbent and not self._deferred:
             self._deferred = True
+            self._pause_until = time.monotonic() + DEFERENCE_S
             return DEFERENCE_S
         self._deferred = False
         hold = self._take_lease()
