@@ -7,6 +7,7 @@ it has busy threads, and leaves hardly any for all pods of all nodes together.
 Works on version 1 (also the hybrid layout) and, where the root of the hierarchy may be given controllers, version 2.
 """
 
+import shlex
 import time
 from pathlib import Path
 
@@ -57,8 +58,8 @@ def enter(group: str) -> list[str]:
     """The start of a command line that runs what follows among the own programs of the machine whose group this is."""
     own = f"{group}/system"
     _create(own)
-    files = [str(hierarchy / own / "cgroup.procs") for hierarchy in _hierarchies()]
-    return ["sh", "-c", f'for each in {" ".join(files)}; do echo $$ >"$each"; done; exec "$@"', "sh"]
+    files = shlex.join(str(hierarchy / own / "cgroup.procs") for hierarchy in _hierarchies())
+    return ["sh", "-c", f'for each in {files}; do echo $$ >"$each" || exit 1; done; exec "$@"', "sh"]
 
 
 def _enable_controllers(group: Path) -> None:

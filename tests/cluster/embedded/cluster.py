@@ -282,6 +282,7 @@ class Cluster:
         node = self._new_node(index)
         self._keep(nodes=[*self._settings["nodes"], index])
         self.nodes = [*self.nodes, node]
+        cgroups.share(self.name, machines=1 + len(self.nodes))
         try:
             control = self._control_plane()
             node.configure(control.authority, server=control.server)
