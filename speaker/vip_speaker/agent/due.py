@@ -25,7 +25,7 @@ ELECTION_S = 4.0
 is not worth a write of its own.
 """
 OTHERS_FIRST_S = 5.0
-"""That a node began as BACKUP is told so much later at most, while others wait for their virtual router IDs: with
+"""What a VirtualIP became first is told so much later at most, while others wait for their virtual router IDs: with
 hundreds of new ones the API server and all who watch it would be busy with that instead.
 """
 WAITING_S = 20.0
@@ -198,15 +198,16 @@ class Due:
     def _lets_others_go_first(
         self, memory: _Memory, body: Document, state: VirtualIPState, own: Mapping[str, Any]
     ) -> bool:
-        """Whether that a new one found its master in its first election waits for those that have had none yet. That a
-        node is MASTER does not: the operator orders the nodes anew until one is. Nor what runs without a virtual
-        router ID in the API: it is to be adopted.
+        """Whether what a new one became in its first election waits for those that have had none yet. What runs without
+        a virtual router ID in the API does not: it is to be adopted.
+
+        Until a MASTER is told a speaker that begins has all nodes ordered anew, as while nobody serves: a planned move.
         """
         memory.took_part |= own.get("state") in ("MASTER", "BACKUP")
         is_first_word = (
-            state.state == "BACKUP"
-            and bool(state.master)
+            (state.state == "MASTER" or (state.state == "BACKUP" and bool(state.master)))
             and not state.problems
+            and state.splitBrain is None
             and not memory.took_part
             and (not own or "link" in own)
             and state.virtualRouterID == (body.get("status") or {}).get("virtualRouterID")
