@@ -29,7 +29,7 @@ MAX_PAUSE_S = 0.2
 """Planning for hundreds of VirtualIPs takes a tenth of the time."""
 STANDBY_PAUSE_PER_PLAN = 49.0
 STANDBY_MAX_PAUSE_S = 1.0
-"""And a fiftieth of that of a replica that did not write last: what it plans in a burst is carried out by the other."""
+"""The same for a replica that did not write last, a fiftieth: what it plans in a burst is carried out by the other."""
 RELIST_S = 300.0
 """kopf loses deletions across a 410."""
 CHECK_S = 30.0

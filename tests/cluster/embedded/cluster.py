@@ -305,6 +305,7 @@ class Cluster:
             run("ip", "-n", netns, "route", "flush", "exact", pod_range(node.index))
         shutil.rmtree(node.machine.folder, ignore_errors=True)
         self.nodes = [other for other in self.nodes if other is not node]
+        cgroups.share(self.name, machines=1 + len(self.nodes))
         self._keep(nodes=[other.index for other in self.nodes])
 
     def load_image(self, archive: Path) -> None:

@@ -121,6 +121,23 @@ def test_planning_takes_a_tenth_of_the_time_but_is_not_put_off_for_long(monkeypa
         assert least - 0.01 <= loop._pause_until - time.monotonic() <= most
 
 
+def test_the_pause_counts_from_the_last_plan_and_there_is_none_while_a_turn_left_changes():
+    api = Api()
+    lease = Lease(api, name="lease", holder="a", config_map="cm")
+    loop = Loop(api, Store(config_map="cm"), lease, config_map="cm", ask_anew=lambda _: None)
+
+    def waited(seconds):
+        loop.poke()
+        began = time.monotonic()
+        loop._wait(seconds)
+        return time.monotonic() - began
+
+    loop._pause_until = time.monotonic() + 1.0
+    assert waited(0.0) < 0.5
+    assert waited(30.0) > 0.4, "what is left of it"
+    assert waited(30.0) < 0.5, "it is over"
+
+
 def test_a_bug_that_keeps_a_virtualip_from_being_judged_is_told_once(monkeypatch, caplog):
     loop = Loop(
         Api(),
